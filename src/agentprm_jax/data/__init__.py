@@ -1,0 +1,82 @@
+"""Trajectories: the record, its files, chat encoding, packing into fixed shapes, and loading."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentprm_jax.data.batch import Batch, Example, initial_values, make_examples
+    from agentprm_jax.data.encode import ChatEncoder, EncodedTrajectory
+    from agentprm_jax.data.loader import batches, stream
+    from agentprm_jax.data.packing import PackedRows, choose_length, pack
+    from agentprm_jax.data.trajectory import (
+        ActorInfo,
+        BadLine,
+        BadTrajectory,
+        Message,
+        RecordedScores,
+        Trajectories,
+        Trajectory,
+        TrajectoryWriteError,
+        TrajectoryWriter,
+        iterate_trajectories,
+        read_trajectories,
+        write_trajectories,
+    )
+    from agentprm_jax.data.vocabulary import word_tokenizer
+
+_MODULES = {
+    "trajectory": (
+        "ActorInfo",
+        "BadLine",
+        "BadTrajectory",
+        "Message",
+        "RecordedScores",
+        "Trajectories",
+        "Trajectory",
+        "TrajectoryWriteError",
+        "TrajectoryWriter",
+        "iterate_trajectories",
+        "read_trajectories",
+        "write_trajectories",
+    ),
+    "encode": ("ChatEncoder", "EncodedTrajectory"),
+    "vocabulary": ("word_tokenizer",),
+    "batch": ("Batch", "Example", "initial_values", "make_examples"),
+    "packing": ("PackedRows", "choose_length", "pack"),
+    "loader": ("batches", "stream"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "ActorInfo",
+    "BadLine",
+    "BadTrajectory",
+    "Batch",
+    "ChatEncoder",
+    "EncodedTrajectory",
+    "Example",
+    "Message",
+    "PackedRows",
+    "RecordedScores",
+    "Trajectories",
+    "Trajectory",
+    "TrajectoryWriteError",
+    "TrajectoryWriter",
+    "batches",
+    "choose_length",
+    "initial_values",
+    "iterate_trajectories",
+    "make_examples",
+    "pack",
+    "read_trajectories",
+    "stream",
+    "word_tokenizer",
+    "write_trajectories",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name on first use: the record must not cost an import of the tokenizer or loader libraries."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

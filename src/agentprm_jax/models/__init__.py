@@ -1,0 +1,72 @@
+"""Decoder language models and reward models: configuration, parameters, forward passes, KV cache, weights.
+
+Names are resolved on first use, so that reading a config does not import JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentprm_jax.models.cache import KVCache, extend, fork, init_cache, reset
+    from agentprm_jax.models.config import DecoderConfig, Llama3RopeScaling
+    from agentprm_jax.models.forward import (
+        hidden_states,
+        init_language_model,
+        init_reward_model,
+        lm_logits,
+        logical_axes,
+        logits_of,
+        promises,
+        values_of,
+    )
+    from agentprm_jax.models.hugging_face import load_pretrained, save_pretrained
+
+__all__ = [
+    "DecoderConfig",
+    "KVCache",
+    "Llama3RopeScaling",
+    "extend",
+    "fork",
+    "hidden_states",
+    "init_cache",
+    "init_language_model",
+    "init_reward_model",
+    "lm_logits",
+    "load_pretrained",
+    "logical_axes",
+    "logits_of",
+    "promises",
+    "reset",
+    "save_pretrained",
+    "values_of",
+]
+
+_MODULE_OF = {
+    "DecoderConfig": "config",
+    "KVCache": "cache",
+    "Llama3RopeScaling": "config",
+    "extend": "cache",
+    "fork": "cache",
+    "hidden_states": "forward",
+    "init_cache": "cache",
+    "init_language_model": "forward",
+    "init_reward_model": "forward",
+    "lm_logits": "forward",
+    "load_pretrained": "hugging_face",
+    "logical_axes": "forward",
+    "logits_of": "forward",
+    "promises": "forward",
+    "reset": "cache",
+    "save_pretrained": "hugging_face",
+    "values_of": "forward",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

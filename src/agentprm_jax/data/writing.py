@@ -1,0 +1,242 @@
+"""Writes trajectory files: whole lines only, whatever stops the process."""
+
+import fcntl
+import gzip
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+import zstandard
+
+from agentprm_jax.data.reading import suffix_of
+from agentprm_jax.data.record import Trajectory
+
+_BLOCK = 1 << 16
+_LOG = logging.getLogger(__name__)
+
+
+class TrajectoryWriteError(OSError):
+    """Trajectories could not be written; the file holds whole lines only."""
+
+
+def encode_line(trajectory: Trajectory) -> bytes:
+    """One trajectory as one line of UTF-8 JSON with its line ending.
+
+    Floats are written with the fewest digits that read back as the same float.
+    """
+    record = msgspec.to_builtins(trajectory)
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+def write_trajectories(path: str | os.PathLike[str], trajectories: Iterable[Trajectory]) -> int:
+    """Writes a whole file at once: either all of it appears under its name, or nothing does.
+
+    Args:
+        path: A ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst`` file; a file of that name is replaced.
+        trajectories: What to write, in order.
+
+    Returns:
+        The number of trajectories written.
+
+    Raises:
+        TrajectoryWriteError: If the disk refuses; a file that stood under that name is left as it was.
+        ValueError: If the file's name ends in none of the known suffixes.
+    """
+    target = Path(path)
+    suffix = suffix_of(target)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    count = 0
+    try:
+        with _explained(target), open(partial, "xb") as raw:
+            with _compressed(raw, suffix) as file:
+                for trajectory in trajectories:
+                    file.write(encode_line(trajectory))
+                    count += 1
+            raw.flush()
+            os.fsync(raw.fileno())
+            os.replace(partial, target)
+            _sync_folder(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+class TrajectoryWriter:
+    """Appends trajectories to a ``.jsonl`` file, a whole line at a time.
+
+    Opening detects a torn last line, left by a process that was killed, and repairs it: a line that lacks only its line
+    ending gets it, an incomplete one is cut off. Every append reaches the disk before it returns. Only one writer can have a
+    file open.
+
+    Attributes:
+        path: The file.
+        removed: Number of bytes of an incomplete last line that opening cut off.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Opens the file, makes it if there is none, and repairs its end.
+
+        Args:
+            path: A file whose name ends in ``.jsonl``. To compress a finished file, write it with ``write_trajectories``.
+
+        Raises:
+            ValueError: If the name does not end in ``.jsonl``, or the last line is incomplete and is no JSON object.
+            TrajectoryWriteError: If another writer has the file open, or the disk refuses.
+        """
+        self.path = Path(path)
+        if suffix_of(self.path) != ".jsonl":
+            raise ValueError(f"Trajectories can be appended to a .jsonl file only, got {self.path}.")
+        with _explained(self.path):
+            self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 (closed by close)
+        try:
+            _lock(self._file, self.path)
+            self.removed = _repair(self._file, self.path)
+            _sync_folder(self.path.parent)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, trajectory: Trajectory) -> None:
+        """Writes one trajectory; when this returns it is on the disk.
+
+        Raises:
+            TrajectoryWriteError: If the disk refuses; the file then ends where it ended before.
+        """
+        self.extend([trajectory])
+
+    def extend(self, trajectories: Iterable[Trajectory]) -> None:
+        """Writes several trajectories and waits for the disk once.
+
+        Raises:
+            TrajectoryWriteError: If the disk refuses; the file then ends where it ended before.
+        """
+        lines = b"".join(encode_line(trajectory) for trajectory in trajectories)
+        whole = False
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            with _explained(self.path):
+                _write_all(self._file, lines)
+                os.fsync(self._file.fileno())
+            whole = True
+        finally:  # also when Ctrl-C comes between two partial writes
+            if not whole:
+                self._file.truncate(start)
+
+    def close(self) -> None:
+        """Closes the file and lets the next writer in."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """The writer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the file."""
+        self.close()
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """Unbuffered writes may be partial."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keeps a second writer from taking the line that this one is writing for a torn one."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TrajectoryWriteError(
+            error.errno,
+            f"Another process is writing {path}: wait for it, stop it, or write to another file",
+        ) from error
+    except OSError as error:  # some network file systems have no locks; writing there works, unguarded
+        _LOG.info("%s cannot be locked: %s", path, error)
+
+
+def _repair(file: IO[bytes], path: Path) -> int:
+    """Makes the file end with a whole line; gives the number of bytes that had to go."""
+    start = _last_line_start(file)
+    file.seek(start)
+    tail = file.read()
+    if not tail:
+        return 0
+    if _is_json(tail):
+        with _explained(path):
+            _write_all(file, b"\n")
+        return 0
+    if not tail.lstrip().startswith((b"{", b"\0")):  # zeros: what a power cut leaves on some file systems
+        raise ValueError(
+            f"The last line of {path} (from byte {start}) is incomplete and is not the beginning of a JSON object: "
+            "expected a file of trajectories; check the path, or remove that line by hand."
+        )
+    _LOG.warning("%s ended in an incomplete line of %d bytes, which was removed.", path, len(tail))
+    file.truncate(start)
+    return len(tail)
+
+
+def _last_line_start(file: IO[bytes]) -> int:
+    """Offset of the first byte after the last line ending, found from the end."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        begin = max(0, end - _BLOCK)
+        file.seek(begin)
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
+
+
+def _is_json(tail: bytes) -> bool:
+    """A prefix of a JSON object is never a JSON object, so this tells a lost line ending from a torn line."""
+    try:
+        return isinstance(json.loads(tail.decode("utf-8")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+@contextmanager
+def _compressed(raw: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    """A file to write plain bytes to; leaving the block ends the compressed stream but not the file."""
+    match suffix:
+        case ".jsonl.gz":  # no name and no time in the header: equal trajectories give equal bytes
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as file:
+                yield file  # pyright: ignore[reportReturnType]
+        case ".jsonl.zst":
+            with zstandard.ZstdCompressor(write_checksum=True).stream_writer(raw, closefd=False) as file:
+                yield file
+        case _:
+            yield raw
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns an operating system error into one paragraph that says what is left and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise TrajectoryWriteError(
+            error.errno,
+            f"Writing trajectories to {path} failed: {error.strerror or error}. "
+            "The file holds whole lines only, and nothing that was written before is lost. "
+            "Make room, or point the output at another disk, and run the same command again",
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a new file's name as durable as its content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

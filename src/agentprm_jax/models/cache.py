@@ -1,0 +1,86 @@
+"""The key-value cache: extend rows by new tokens, fork rows, reset rows; static shapes, fit for jit and donation."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from agentprm_jax.models.attention import Context, Past
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.decoder import Decoder
+from agentprm_jax.models.forward import Params
+from agentprm_jax.models.layers import Constrain, unconstrained
+from agentprm_jax.models.rope import rotation
+
+
+class KVCache(NamedTuple):
+    """Keys and values of the tokens that each row has seen; columns from `lengths` on are not visible to anything."""
+
+    keys: Array  # [l, b, s, k, e], rotated, in the config's dtype
+    values: Array  # [l, b, s, k, e]
+    lengths: Array  # [b] int32
+
+    @property
+    def capacity(self) -> int:
+        """Number of tokens that fit in a row."""
+        return self.keys.shape[2]
+
+
+def init_cache(config: DecoderConfig, rows: int, capacity: int) -> KVCache:
+    """An empty cache for `rows` sequences of at most `capacity` tokens."""
+    shape = (config.layers, rows, capacity, config.kv_heads, config.head_dim)
+    dtype = jnp.dtype(config.dtype)
+    return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((rows,), jnp.int32))
+
+
+def extend(
+    config: DecoderConfig,
+    decoder: Params,
+    cache: KVCache,
+    tokens: Int[Array, "b t"],
+    counts: Int[Array, "b"],
+    constrain: Constrain = unconstrained,
+) -> tuple[Float[Array, "b t d"], KVCache]:
+    """Append `counts` tokens to each row and return their hidden states.
+
+    Args:
+        config: shape of the decoder.
+        decoder: the `"decoder"` subtree of the parameters.
+        cache: what the rows have seen; may be donated.
+        tokens: new tokens, right-padded.
+        counts: how many of a row's `tokens` are real, in [0, t]. The caller keeps `lengths + counts <= capacity`; a token
+            beyond the capacity sees the past correctly but is not kept.
+        constrain: pins activations to a mesh.
+
+    Returns:
+        Hidden states after the final norm (those of padded tokens mean nothing), and the cache with its rows extended. A
+        row whose count is 0 is unchanged.
+    """
+    columns = cache.lengths[:, None] + jnp.arange(tokens.shape[1])
+    context = Context(*rotation(config, columns), None, cache.lengths)
+    past = Past(cache.keys, cache.values)
+    hidden, present = Decoder(config, constrain).apply({"params": decoder}, tokens, past, context)
+    real = jnp.arange(tokens.shape[1]) < counts[:, None]
+    target = jnp.where(real, columns, cache.capacity)
+    return hidden, KVCache(
+        _written(cache.keys, present.keys, target),
+        _written(cache.values, present.values, target),
+        cache.lengths + counts.astype(jnp.int32),
+    )
+
+
+def fork(cache: KVCache, rows: Int[Array, "c"]) -> KVCache:
+    """A cache whose row `i` is a copy of row `rows[i]`; rows may be repeated, dropped and reordered."""
+    return KVCache(cache.keys[:, rows], cache.values[:, rows], cache.lengths[rows])
+
+
+def reset(cache: KVCache, mask: Bool[Array, "b"]) -> KVCache:
+    """Empty the rows where `mask` is true."""
+    return cache._replace(lengths=jnp.where(mask, 0, cache.lengths))
+
+
+def _written(
+    store: Float[Array, "l b s k e"], new: Float[Array, "l b t k e"], columns: Int[Array, "b t"]
+) -> Float[Array, "l b s k e"]:
+    rows = jnp.arange(columns.shape[0])[:, None]
+    return store.at[:, rows, columns].set(new, mode="drop")

@@ -1,0 +1,49 @@
+"""The decoder: embedding, a scan over blocks, a final norm."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from agentprm_jax.models.attention import Context, Past
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.layers import Block, Constrain, RMSNorm, unconstrained
+
+
+class Decoder(nn.Module):
+    """Tokens to hidden states; parameters of all blocks are stacked along a leading `layers` axis."""
+
+    config: DecoderConfig
+    constrain: Constrain = unconstrained
+
+    @nn.compact
+    def __call__(
+        self, tokens: Int[Array, "b t"], past: Past | None, context: Context
+    ) -> tuple[Float[Array, "b t d"], Past]:
+        """Run the decoder.
+
+        Args:
+            tokens: token ids in [0, vocab_size).
+            past: keys and values `[l, b, s, k, e]` of earlier tokens, or None.
+            context: rotation, segments and visible lengths, shared by all layers.
+
+        Returns:
+            Hidden states after the final norm, and keys and values `[l, b, t, k, e]` of the call's own tokens.
+        """
+        c = self.config
+        init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("vocab", "embed"))
+        embedding = self.param("embedding", init, (c.vocab_size, c.embed), jnp.dtype(c.param_dtype))
+        x = self.constrain(embedding.astype(c.dtype)[tokens], ("batch", None, None))
+        hidden, present = self._blocks()(x, past, context)
+        return RMSNorm(c, name="final_norm")(hidden), present
+
+    def _blocks(self) -> nn.Module:
+        block = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
+        scanned = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast),
+            length=self.config.layers,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )
+        return scanned(self.config, self.constrain, name="layers")

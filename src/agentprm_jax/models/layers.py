@@ -1,0 +1,150 @@
+"""The parts of a decoder block as Linen modules; each declares parameters and calls functions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from agentprm_jax.models.attention import Context, Past, attend
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.rope import rotate
+
+Constrain = Callable[[Any, tuple[str | None, ...]], Any]
+"""Pins the sharding of an activation given the logical names of its axes; the identity on one device."""
+
+
+def unconstrained(x: Any, axes: tuple[str | None, ...]) -> Any:
+    """The `Constrain` that does nothing."""
+    return x
+
+
+def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, "d"], eps: float) -> Float[Array, "*b d"]:
+    """Divide by the root mean square over the last axis and scale (arXiv 1910.07467), in float32; keeps the dtype of `x`."""
+    wide = x.astype(jnp.float32)
+    normed = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
+    return (normed * scale.astype(jnp.float32)).astype(x.dtype)
+
+
+def project(x: Float[Array, "b t d"], kernel: Float[Array, "d *o"]) -> Float[Array, "b t *o"]:
+    """Linear map of the last axis, computed on `[tokens, features]` in the dtype of `x`.
+
+    With two-dimensional operands the gradient for the kernel is a plain matrix product too, which is several times
+    faster on CPU than a contraction over batch and length.
+    """
+    flat = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype).reshape(kernel.shape[0], -1)
+    return flat.reshape(*x.shape[:-1], *kernel.shape[1:])
+
+
+def swiglu(gate: Float[Array, "b t f"], up: Float[Array, "b t f"]) -> Float[Array, "b t f"]:
+    """Gated linear unit with a SiLU gate (arXiv 2002.05202)."""
+    return jax.nn.silu(gate) * up
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm with a learnt scale over one named axis."""
+
+    config: DecoderConfig
+    axis: str = "embed"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        """Normalise the last axis of `x`."""
+        init = nn.with_logical_partitioning(nn.initializers.ones_init(), (self.axis,))
+        scale = self.param("scale", init, (x.shape[-1],), jnp.dtype(self.config.param_dtype))
+        return rms_norm(x, scale, self.config.norm_eps)
+
+
+class Projection(nn.Module):
+    """A linear map from `inputs` to `outputs` axes, with a bias where the model family has one."""
+
+    config: DecoderConfig
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    axes: tuple[str, ...]
+    bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t *o"]:
+        """Map the last axis of `x`, which holds the `inputs` axes flattened."""
+        in_axis, out_axis = tuple(range(len(self.inputs))), tuple(range(len(self.inputs), len(self.axes)))
+        fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=in_axis, out_axis=out_axis)
+        dtype = jnp.dtype(self.config.param_dtype)
+        init = nn.with_logical_partitioning(fan_in, self.axes)
+        kernel = self.param("kernel", init, self.inputs + self.outputs, dtype)
+        y = project(x, kernel.reshape(-1, *self.outputs))
+        if not self.bias:
+            return y
+        zeros = nn.with_logical_partitioning(nn.initializers.zeros_init(), self.axes[len(self.inputs) :])
+        return y + self.param("bias", zeros, self.outputs, dtype).astype(y.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention with rotary positions."""
+
+    config: DecoderConfig
+    constrain: Constrain = unconstrained
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t d"], past: Past | None, context: Context
+    ) -> tuple[Float[Array, "b t d"], Past]:
+        """Attend; returns the layer's output and the keys and values of the call's own tokens."""
+        c = self.config
+        queries = self._heads("query", c.heads, "heads", x)
+        keys = self._heads("key", c.kv_heads, "kv_heads", x)
+        values = self._heads("value", c.kv_heads, "kv_heads", x)
+        if c.qk_norm:
+            queries = RMSNorm(c, "head_dim", name="query_norm")(queries)
+            keys = RMSNorm(c, "head_dim", name="key_norm")(keys)
+        queries = rotate(queries, context.cos, context.sin)
+        keys = rotate(keys, context.cos, context.sin)
+        mixed = attend(queries, keys, values, past, context)
+        flat = mixed.reshape(*mixed.shape[:2], -1)
+        out = Projection(c, (c.heads, c.head_dim), (c.embed,), ("heads", "head_dim", "embed"), name="out")
+        return out(flat), Past(keys, values)
+
+    def _heads(self, name: str, heads: int, axis: str, x: Float[Array, "b t d"]) -> Float[Array, "b t h e"]:
+        c = self.config
+        project_heads = Projection(
+            c, (c.embed,), (heads, c.head_dim), ("embed", axis, "head_dim"), bias=c.qkv_bias, name=name
+        )
+        return self.constrain(project_heads(x), ("batch", None, axis, None))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU feed-forward layer."""
+
+    config: DecoderConfig
+    constrain: Constrain = unconstrained
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        """Map each token by itself."""
+        c = self.config
+        gate = Projection(c, (c.embed,), (c.mlp,), ("embed", "mlp"), name="gate")(x)
+        up = Projection(c, (c.embed,), (c.mlp,), ("embed", "mlp"), name="up")(x)
+        hidden = self.constrain(swiglu(gate, up), ("batch", None, "mlp"))
+        return Projection(c, (c.mlp,), (c.embed,), ("mlp", "embed"), name="down")(hidden)
+
+
+class Block(nn.Module):
+    """One pre-norm decoder block: attention, then feed-forward, each added to the residual stream."""
+
+    config: DecoderConfig
+    constrain: Constrain = unconstrained
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t d"], past: Past | None, context: Context
+    ) -> tuple[Float[Array, "b t d"], Past]:
+        """Apply the block; returns the residual stream and the keys and values of the call's own tokens."""
+        c = self.config
+        mixed, present = Attention(c, self.constrain, name="attention")(
+            RMSNorm(c, name="attention_norm")(x), past, context
+        )
+        x_mid = self.constrain(x + mixed, ("batch", None, None))
+        fed = FeedForward(c, self.constrain, name="mlp")(RMSNorm(c, name="mlp_norm")(x_mid))
+        return self.constrain(x_mid + fed, ("batch", None, None)), present

@@ -1,0 +1,136 @@
+"""Training targets of promise and progress: temporal differences with generalised advantage estimation."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32
+
+from agentprm_jax.numerics.steps import as_float32, last_step, present, require_shape, step_before, zero_padding
+
+
+class PromiseTargets(NamedTuple):
+    """Labels of a batch of trajectories, 0 at padded steps.
+
+    Attributes:
+        promise: [*b, u] float32, label of Q(s_t, a_t).
+        advantage: [*b, u] float32, label of the progress A(s_t, a_t).
+    """
+
+    promise: Array
+    advantage: Array
+
+
+def trajectory_gae(
+    rewards: Float[Array, " u"],
+    values: Float[Array, " u+1"],
+    discounts: Float[Array, " u"],
+    lam: float | Float[Array, ""],
+) -> Float32[Array, " u"]:
+    """Generalised advantage estimates along one trajectory; `gae` is the same for any number of them.
+
+    delta_t = rewards_t + discounts_t * values_{t+1} - values_t
+    A_t     = delta_t + discounts_t * lam * A_{t+1}
+
+    Source: Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage Estimation"
+    (arXiv 1506.02438), eq. 16.
+    """
+    value, scale, decay = as_float32(values), as_float32(discounts), as_float32(lam)
+    errors = as_float32(rewards) + scale * value[1:] - value[:-1]
+
+    def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        error, discount = step
+        advantage = error + discount * decay * later
+        return advantage, advantage
+
+    _, advantages = jax.lax.scan(backward, jnp.zeros((), jnp.float32), (errors, scale), reverse=True)
+    return advantages
+
+
+def gae(
+    rewards: Float[Array, "*b u"],
+    values: Float[Array, "*b u+1"],
+    discounts: Float[Array, "*b u"],
+    lam: float | Float[Array, ""],
+) -> Float32[Array, "*b u"]:
+    """Generalised advantage estimates, computed in float32 whatever the inputs.
+
+    Args:
+        rewards: reward received by each step.
+        values: value of the state before each step, and of the state after the last one.
+        discounts: gamma, and 0 at a step that ends its episode: nothing behind such a step reaches it.
+        lam: lambda, in [0, 1]: 0 is the one-step error, 1 the discounted return minus the value.
+
+    Returns:
+        The advantage of each step.
+
+    Raises:
+        ValueError: the shapes disagree.
+
+    Source: AgentPRM, eq. 12-13 (arXiv 2511.08325); the recursion stands in `trajectory_gae`.
+    """
+    shape = jnp.shape(rewards)
+    require_shape("gae", "values", values, (*shape[:-1], shape[-1] + 1))
+    require_shape("gae", "discounts", discounts, shape)
+
+    def estimate(rewards: Array, values: Array, discounts: Array) -> Array:
+        return trajectory_gae(rewards, values, discounts, lam)
+
+    for _ in shape[:-1]:
+        # Batching a scan moves its batch axes behind time, so the compiled loop reads contiguous time-major slices.
+        estimate = jax.vmap(estimate)
+    return estimate(as_float32(rewards), as_float32(values), as_float32(discounts))
+
+
+def promise_targets(
+    promises: Float[Array, "*b u"],
+    outcomes: Float[Array, "*b"],
+    mask: Bool[Array, "*b u"],
+    *,
+    initial_values: Float[Array, "*b"],
+    gamma: float | Float[Array, ""],
+    lam: float | Float[Array, ""],
+) -> PromiseTargets:
+    """Labels of promise and progress, from the model's own promises.
+
+    With Q_t the promise of step t, V_0 the initial value, V_t = Q_{t-1}, and T the last step:
+
+        delta_t = gamma * Q_t - V_t  for t < T,      delta_T = r - V_T
+        A_t     = sum_k (gamma * lam)^k delta_{t+k}
+        Qhat_t  = A_t + V_t          for t < T,      Qhat_T  = r
+
+    The state behind the last step has value 0, so delta_T does not also add gamma * Q_T. The function is pure: the
+    losses hold its result constant. Whatever padding holds, NaN included, reaches neither labels nor gradients.
+
+    Args:
+        promises: Q_t, the model's output at the end of each action.
+        outcomes: r, the outcome reward of each trajectory, in [0, 1].
+        mask: True at steps; right-padded. A trajectory without a step gets labels 0.
+        initial_values: V_0, an estimate of the value of the first state. Moves only the first advantage.
+        gamma: discount, in [0, 1].
+        lam: lambda, in [0, 1]. With gamma = 1, lam = 1 gives every step the label r.
+
+    Returns:
+        PromiseTargets(promise, advantage), both float32 [*b, u], 0 at padded steps.
+
+    Raises:
+        ValueError: the shapes disagree.
+
+    Source: AgentPRM, eq. 12-14 (arXiv 2511.08325).
+    """
+    shape = jnp.shape(promises)
+    require_shape("promise_targets", "mask", mask, shape)
+    require_shape("promise_targets", "outcomes", outcomes, shape[:-1])
+    require_shape("promise_targets", "initial_values", initial_values, shape[:-1])
+    steps = present(mask)
+    last = last_step(steps)
+    known = zero_padding(promises, steps)
+    initial = jnp.where(steps.any(axis=-1), as_float32(initial_values), 0.0)
+    rewards = jnp.where(last, as_float32(outcomes)[..., None], 0.0)
+    discounts = jnp.where(steps & ~last, as_float32(gamma), 0.0)
+    values = jnp.concatenate([initial[..., None], known], axis=-1)
+    advantage = jnp.where(steps, gae(rewards, values, discounts, lam), 0.0)
+    following = jnp.flip(step_before(jnp.zeros_like(initial), jnp.flip(advantage, axis=-1)), axis=-1)
+    # Qhat_t = gamma * Q_t + gamma * lam * A_{t+1} is A_t + V_t without its cancellation: the label of the last step is
+    # r, and V_0 drops out, to the last bit.
+    return PromiseTargets(rewards + discounts * (known + as_float32(lam) * following), advantage)

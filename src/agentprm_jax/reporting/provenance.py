@@ -1,0 +1,49 @@
+"""Where results come from: versions of packages, commit of the code, kind of machine."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("agentprm-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "grain", "numpy")
+
+
+def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of those `packages` that are installed, without importing them."""
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_commit(folder: str | os.PathLike[str]) -> str | None:
+    """Commit of the checkout that holds `folder`, with `+changes` if tracked files differ from it.
+
+    Returns:
+        None outside a repository, and where git is not installed.
+    """
+    commit = _git(Path(folder), "rev-parse", "HEAD")
+    if not commit:
+        return None
+    return f"{commit}+changes" if _git(Path(folder), "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def describe_machine() -> str:
+    """One line: operating system, processor architecture and the number of cores this process may use."""
+    available = getattr(os, "sched_getaffinity", None)
+    cores = len(available(0)) if available else os.cpu_count() or 1
+    return f"{platform.system()} {platform.machine()}, {cores} cores"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Standard output of a git command, None where it fails or git is missing."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

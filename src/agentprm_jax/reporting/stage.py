@@ -1,0 +1,95 @@
+"""A folder that one stage of an experiment fills: reused when done, continued when interrupted, refused when it differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agentprm_jax.reporting.results import Stage
+from agentprm_jax.training.record import check_record, write_record
+
+CONFIG_FILE, PROGRESS_FILE, DONE_FILE = "config.json", "minutes.json", "stage.json"
+
+
+class ForeignFolder(ValueError):
+    """The folder holds files that no stage of this kind has made."""
+
+
+class StageFolder:
+    """The folder of one stage.
+
+    Making it writes the configuration into the folder, or compares it with the one that is there.
+
+    Args:
+        folder: where the stage keeps what it makes; created when missing.
+        name: what the stage is called in the results.
+        config: the stage's dataclass config; any other is refused.
+        ignore: fields of the config that do not change what the stage makes.
+
+    Raises:
+        RunMismatch: the folder was filled under another configuration; the message names the differing fields.
+        ForeignFolder: the folder holds files of something else.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, name: str, config: Any, ignore: tuple[str, ...] = ()):
+        """Claims the folder for `config`."""
+        self.folder, self.name = folder, name
+        plain = {key: value for key, value in plain_config(config).items() if key not in ignore}
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / CONFIG_FILE
+        if path.exists():
+            check_record(path, plain)
+        elif any(folder.iterdir()):
+            raise ForeignFolder(
+                f"{folder} is not empty and has no {CONFIG_FILE}, so it is no folder of this stage ({name}). Nothing in "
+                "it was touched. Choose another output folder, or remove this one."
+            )
+        else:
+            write_record(path, plain)
+
+    @property
+    def done(self) -> Stage | None:
+        """The record of the finished stage, marked as reused; None while the stage is unfinished."""
+        path = self.folder / DONE_FILE
+        if not path.exists():
+            return None
+        return msgspec.structs.replace(msgspec.json.decode(path.read_bytes(), type=Stage), reused=True)
+
+    @contextmanager
+    def clock(self) -> Iterator[None]:
+        """Adds the time spent inside to the stage's minutes, also when it is interrupted."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            minutes = self._minutes() + (time.monotonic() - start) / 60
+            write_record(self.folder / PROGRESS_FILE, {"minutes": minutes})
+
+    def finish(self, **counts: int) -> Stage:
+        """Marks the stage as done; `counts` are the counting fields of `Stage`."""
+        stage = Stage(name=self.name, minutes=self._minutes(), **counts)
+        write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
+        return stage
+
+    def _minutes(self) -> float:
+        path = self.folder / PROGRESS_FILE
+        return float(json.loads(path.read_text(encoding="utf-8"))["minutes"]) if path.exists() else 0.0
+
+
+def plain_config(config: Any) -> Any:
+    """A dataclass config as plain JSON values; paths become text."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {field.name: plain_config(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {str(key): plain_config(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [plain_config(value) for value in config]
+    return str(config) if isinstance(config, Path) else config

@@ -1,0 +1,171 @@
+"""Step-level beam search @NxM, many tasks at once (AgentPRM, algorithm 2, arXiv 2511.08325).
+
+A task keeps N open paths (its nodes); each round the actor proposes M actions for every node, the scorer values each
+proposal before it is taken, and the N best are taken. Where the paper is silent:
+
+* The first round has one node, the start, and draws N x M proposals from it.
+* Equal proposals of one node are one candidate: transitions are deterministic, so they would be the same path twice.
+* A path that ends leaves the nodes, keeps the score of its last action, and competes in the final choice; its place
+  goes to the next best candidate of the following round.
+* The search of a task stops when no node is open; the environment's round limit ends every path at the latest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agentprm_jax.actors.base import Actor
+from agentprm_jax.data.trajectory import ActorInfo, Message
+from agentprm_jax.scoring.base import ConversationScorer
+from agentprm_jax.search.episode import Episode, MakeEnvironment
+from agentprm_jax.search.result import SearchResult
+from agentprm_jax.search.seeding import stable_seed
+
+
+@dataclass(frozen=True)
+class _Proposal:
+    node: Episode
+    text: str
+    tokens: int
+
+    @property
+    def conversation(self) -> list[Message]:
+        return [*self.node.messages, Message(role="assistant", content=self.text, action=True)]
+
+
+@dataclass
+class _Search:
+    """The state of the search on one task."""
+
+    task: str
+    nodes: list[Episode]
+    finished: list[tuple[float, Episode]] = field(default_factory=list)
+    sampled_tokens: int = 0
+    scored_actions: int = 0
+    environment_steps: int = 0
+
+    def propose(self, answers: Sequence[Sequence]) -> list[_Proposal]:
+        """Merges equal proposals of a node; `answers` holds the actor's samples for each node."""
+        proposals = []
+        for node, actions in zip(self.nodes, answers, strict=True):
+            self.sampled_tokens += sum(action.tokens for action in actions)
+            proposals += [
+                _Proposal(node, text, tokens) for text, tokens in {a.text: a.tokens for a in actions}.items()
+            ]
+        self.scored_actions += len(proposals)
+        return proposals
+
+    def take(self, proposals: Sequence[_Proposal], scores: Sequence[float], width: int) -> None:
+        """Takes the `width` best proposals; of equal scores the earlier one wins."""
+        order = sorted(range(len(proposals)), key=lambda index: -scores[index])[:width]
+        parents = self.nodes
+        self.nodes = []
+        for index in order:
+            child = proposals[index].node.fork()
+            child.act(proposals[index].text, proposals[index].tokens)
+            self.environment_steps += 1
+            if child.ended:
+                self.finished.append((scores[index], child))
+            else:
+                self.nodes.append(child)
+        for parent in parents:
+            parent.close()
+
+    def choose(self, finished_first: bool) -> tuple[float, Episode]:
+        """The best ended path; with `finished_first` any that terminated comes before those that were cut off."""
+        return max(self.finished, key=lambda pair: (finished_first and pair[1].ended == "terminated", pair[0]))
+
+
+def beam_search(
+    tasks: Sequence[str],
+    *,
+    make_environment: MakeEnvironment,
+    actor: Actor,
+    scorer: ConversationScorer,
+    nodes: int,
+    candidates: int,
+    temperature: float,
+    seed: int,
+    max_tokens: int = 32,
+    concurrency: int = 256,
+    finished_first: bool = False,
+    split: str = "test",
+) -> list[SearchResult]:
+    """Searches every task with step-level beam search and returns the best path of each, in the order of `tasks`.
+
+    Args:
+        tasks: task ids of the environment.
+        make_environment: makes an environment whose episodes end by themselves and that can `fork`.
+        actor: proposes actions.
+        scorer: values the last action of each of many conversations.
+        nodes: N, paths kept.
+        candidates: M, actions proposed a node.
+        temperature: of the proposals; the paper uses 0.7.
+        seed: of the proposals.
+        max_tokens: most tokens an action may have.
+        concurrency: proposals that are sampled at once; it sets how many tasks are searched together.
+        finished_first: prefer any path that terminated to those cut off at the round limit; a control.
+        split: the name recorded in the trajectories.
+
+    Raises:
+        ValueError: `nodes` or `candidates` is below 1.
+    """
+    if nodes < 1 or candidates < 1:
+        raise ValueError(f"Beam search @NxM needs N >= 1 and M >= 1; got {nodes}x{candidates}.")
+    together = max(1, concurrency // (nodes * candidates))
+    actor_info = ActorInfo(name=actor.name, temperature=temperature, seed=seed)
+    results = []
+    for start in range(0, len(tasks), together):
+        searches = [_Search(task, [Episode.start(make_environment(), task)]) for task in tasks[start : start + together]]
+        samples = nodes * candidates
+        depth = 0
+        while open_searches := [search for search in searches if search.nodes]:
+            proposals = _propose(open_searches, actor, samples, temperature, seed, max_tokens, depth)
+            _score_and_take(open_searches, proposals, scorer, nodes)
+            samples, depth = candidates, depth + 1
+        results += [_result(search, finished_first, split, actor_info, nodes, candidates) for search in searches]
+    return results
+
+
+def _propose(
+    searches: Sequence[_Search],
+    actor: Actor,
+    samples: int,
+    temperature: float,
+    seed: int,
+    max_tokens: int,
+    depth: int,
+) -> list[list[_Proposal]]:
+    """One actor call for the nodes of all searches."""
+    conversations = [node.messages for search in searches for node in search.nodes]
+    seeds = [
+        stable_seed("beam", seed, search.task, depth, index)
+        for search in searches
+        for index, _ in enumerate(search.nodes)
+    ]
+    answers = iter(
+        actor.act(conversations, samples=samples, temperature=temperature, seed=seeds, max_tokens=max_tokens)
+    )
+    return [search.propose([next(answers) for _ in search.nodes]) for search in searches]
+
+
+def _score_and_take(
+    searches: Sequence[_Search], proposals: Sequence[list[_Proposal]], scorer: ConversationScorer, width: int
+) -> None:
+    """One scorer call for the proposals of all searches, then each search takes its best."""
+    flat = [proposal.conversation for own in proposals for proposal in own]
+    scores = iter(scorer.score_conversations(flat))
+    for search, own in zip(searches, proposals, strict=True):
+        search.take(own, [next(scores) for _ in own], width)
+
+
+def _result(
+    search: _Search, finished_first: bool, split: str, actor_info: ActorInfo, nodes: int, candidates: int
+) -> SearchResult:
+    score, episode = search.choose(finished_first)
+    identifier = f"{search.task}/beam{nodes}x{candidates}/{actor_info.seed}"
+    trajectory = episode.trajectory(identifier, split, actor_info)
+    for _, other in search.finished:
+        other.close()
+    return SearchResult(trajectory, score, search.sampled_tokens, search.scored_actions, search.environment_steps)

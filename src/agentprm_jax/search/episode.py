@@ -1,0 +1,90 @@
+"""A live episode: an environment and the conversation held with it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agentprm_jax.data.trajectory import ActorInfo, Message, Trajectory
+from agentprm_jax.envs.base import Environment, Observation
+
+MakeEnvironment = Callable[[], Environment]
+
+
+@dataclass
+class Episode:
+    """One episode in progress: the environment, what was said, what was paid, what it cost.
+
+    Attributes:
+        environment: owned by the episode; `close` or `fork` it through the episode.
+        messages: the conversation so far, ending with an observation while the episode is open.
+        rewards: one per action, the environment's own.
+        ended: None while open, then "terminated" or "truncated".
+        sampled_tokens: tokens that the actor sampled for the actions of this path.
+    """
+
+    environment: Environment
+    task: str
+    messages: list[Message]
+    rewards: list[float] = field(default_factory=list)
+    ended: str | None = None
+    sampled_tokens: int = 0
+
+    @classmethod
+    def start(cls, environment: Environment, task: str) -> Episode:
+        """Resets `environment` to `task` and opens the conversation with its opening texts and first observation."""
+        observation = environment.reset(task)
+        opening = [Message(role=role, content=content) for role, content in environment.opening]
+        return cls(environment, task, [*opening, Message(role="user", content=observation.text)])
+
+    def act(self, action: str, tokens: int = 0) -> Observation:
+        """Takes one action and records it with the environment's answer.
+
+        A final observation without text adds no message: nothing was said.
+        """
+        observation = self.environment.step(action)
+        self.messages.append(Message(role="assistant", content=action, action=True))
+        self.rewards.append(float(observation.reward))
+        self.sampled_tokens += tokens
+        if observation.terminated or observation.truncated:
+            self.ended = "terminated" if observation.terminated else "truncated"
+        if observation.text or self.ended is None:
+            self.messages.append(Message(role="user", content=observation.text))
+        return observation
+
+    @property
+    def outcome(self) -> float:
+        """The sum of the rewards paid so far."""
+        return float(sum(self.rewards))
+
+    def fork(self) -> Episode:
+        """Returns an independent copy in the same state; only open episodes are worth forking."""
+        return Episode(
+            self.environment.fork(), self.task, list(self.messages), list(self.rewards), self.ended, self.sampled_tokens
+        )
+
+    def close(self) -> None:
+        """Releases the environment."""
+        self.environment.close()
+
+    def trajectory(self, identifier: str, split: str, actor: ActorInfo, extra: dict | None = None) -> Trajectory:
+        """Returns the record of this ended episode.
+
+        Raises:
+            ValueError: the episode is still open, so it has no outcome yet.
+        """
+        if self.ended is None:
+            raise ValueError(f"Episode {identifier} of task {self.task} is still open: it has no outcome to record.")
+        return Trajectory(
+            id=identifier,
+            env=self.environment.name,
+            task=self.task,
+            split=split,
+            messages=tuple(self.messages),
+            rewards=tuple(self.rewards),
+            outcome=self.outcome,
+            success=self.outcome > 0.0,
+            ended=self.ended,
+            actor=actor,
+            extra=extra or {},
+        )

@@ -1,0 +1,44 @@
+"""How a run is asked to stop, and what it answers."""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+Stop = Callable[[], str | None]
+"""Gives the name of the signal that asked to stop, or None."""
+
+
+class TrainingInterrupted(SystemExit):
+    """The run was asked to stop and has saved its state; as an exit, it prints its message and no traceback."""
+
+
+class NonFiniteUpdate(ArithmeticError):
+    """An update had a loss or a gradient that is not finite; the state is the one before it."""
+
+
+@contextlib.contextmanager
+def stop_on_signal(signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[Stop]:
+    """Within the block, the first signal is noted instead of acted on; a second one acts as it used to.
+
+    Only the main thread can take signals; elsewhere the block changes nothing.
+    """
+    noted: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(signal.Signals(number).name)
+        for name, handler in previous.items():
+            signal.signal(name, handler)
+        print("Stopping after this update and saving; a second signal stops at once.", file=sys.stderr, flush=True)
+
+    previous = {name: signal.signal(name, note) for name in signals}
+    try:
+        yield lambda: noted[0] if noted else None
+    finally:
+        for name, handler in previous.items():
+            signal.signal(name, handler)
