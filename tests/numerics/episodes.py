@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from tests.numerics import oracle
 
 ROWS, STEPS = 4, 6

@@ -26,9 +26,7 @@ def promise_targets(
     end = len(promises) - 1
     before = [initial_value, *promises[:-1]]
     deltas = [gamma * promises[t] - before[t] if t < end else outcome - before[t] for t in range(end + 1)]
-    advantages = [
-        sum((gamma * lam) ** k * deltas[t + k] for k in range(end + 1 - t) if t + k <= end) for t in range(end + 1)
-    ]
+    advantages = [sum((gamma * lam) ** k * deltas[t + k] for k in range(end + 1 - t)) for t in range(end + 1)]
     labels = [advantages[t] + before[t] if t < end else outcome for t in range(end + 1)]
     return labels, advantages
 

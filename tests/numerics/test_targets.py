@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.numerics import oracle
-from tests.numerics.episodes import ROWS, STEPS, episodes, junk, laws, precisions, undiscounted, unit
 
 from agentprm_jax.numerics.targets import PromiseTargets, gae, promise_targets, trajectory_gae
+from tests.numerics import oracle
+from tests.numerics.episodes import ROWS, STEPS, episodes, junk, laws, precisions, undiscounted, unit
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}  # six float32 additions of numbers up to 3
 jitted_gae = jax.jit(gae)
@@ -76,26 +76,29 @@ def test_gae_with_lambda_one_is_the_discounted_return_minus_the_value(inputs):
 @given(returns(), returns(), st.integers(0, STEPS - 1))
 def test_nothing_behind_a_zero_discount_reaches_the_steps_before_it(inputs, others, end):
     rewards, values, discounts, lam = inputs
-    discounts[:, end] = 0.0
+    cut = (rewards, values, np.where(np.arange(STEPS) == end, np.float32(0), discounts))
     changed = [
-        np.concatenate([a[:, : end + 1], b[:, end + 1 :]], axis=1) for a, b in zip(inputs, others[:3], strict=False)
+        np.concatenate([a[:, : end + 1], b[:, end + 1 :]], axis=1) for a, b in zip(cut, others[:3], strict=True)
     ]
-    before, after = jitted_gae(rewards, values, discounts, lam), jitted_gae(*changed, lam)
+    before, after = jitted_gae(*cut, lam), jitted_gae(*changed, lam)
     np.testing.assert_array_equal(before[:, : end + 1], after[:, : end + 1])
+
+
+@jax.jit
+def paired_gae(rewards, values, discounts, lam, cotangent):
+    def pair(rewards, values):
+        return jnp.vdot(gae(rewards, values, discounts, lam), cotangent)
+
+    return jax.value_and_grad(pair, argnums=(0, 1))(rewards, values)
 
 
 @laws
 @given(returns(), hnp.arrays(np.float32, (ROWS, STEPS), elements=numbers))
 def test_the_gradient_of_gae_is_its_transpose(inputs, cotangent):
-    rewards, values, discounts, lam = inputs
-
-    def pair(rewards, values):
-        return jnp.vdot(jitted_gae(rewards, values, discounts, lam), cotangent)
-
-    gradients = jax.jit(jax.grad(pair, argnums=(0, 1)))(rewards, values)
+    value, gradients = paired_gae(*inputs, cotangent)
     # gae is linear in rewards and values: pairing the gradient with them gives the function back.
-    paired = np.vdot(gradients[0], rewards) + np.vdot(gradients[1], values)
-    np.testing.assert_allclose(paired, pair(rewards, values), rtol=1e-4, atol=1e-3)  # sums of 50 products
+    paired = np.vdot(gradients[0], inputs[0]) + np.vdot(gradients[1], inputs[1])
+    np.testing.assert_allclose(paired, value, rtol=1e-4, atol=1e-3)  # sums of 50 products
 
 
 @pytest.mark.parametrize("leading", [(), (1,), (4,), (2, 2), (2, 1, 2), (0,), (3, 0)])

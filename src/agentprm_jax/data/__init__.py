@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agentprm_jax.data.batch import Batch, Example, initial_values, make_examples
     from agentprm_jax.data.encode import ChatEncoder, EncodedTrajectory
-    from agentprm_jax.data.loader import batches, stream
+    from agentprm_jax.data.loader import batches, row_order, steps_per_epoch, stream
     from agentprm_jax.data.packing import PackedRows, choose_length, pack
     from agentprm_jax.data.trajectory import (
         ActorInfo,
@@ -43,7 +43,7 @@ _MODULES = {
     "vocabulary": ("word_tokenizer",),
     "batch": ("Batch", "Example", "initial_values", "make_examples"),
     "packing": ("PackedRows", "choose_length", "pack"),
-    "loader": ("batches", "stream"),
+    "loader": ("batches", "row_order", "steps_per_epoch", "stream"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -69,6 +69,8 @@ __all__ = [
     "make_examples",
     "pack",
     "read_trajectories",
+    "row_order",
+    "steps_per_epoch",
     "stream",
     "word_tokenizer",
     "write_trajectories",

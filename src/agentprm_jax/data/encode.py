@@ -1,4 +1,4 @@
-"""Turns conversations into tokens, the same ones whether encoded whole or turn by turn, with the place of every action."""
+"""Turns conversations into tokens, the same ones whole or turn by turn, and finds every action in them."""
 
 import functools
 import re
@@ -39,10 +39,10 @@ class EncodedTrajectory(NamedTuple):
 class ChatEncoder:
     """Encodes conversations with a tokenizer and its chat template.
 
-    Every turn is tokenized by itself, and of an assistant turn the generation prompt, the content and the end apart. So the
-    tokens of a conversation are those of its prompt, then those that the actor sampled, then those of the next turn. Where the
-    template separates turns with special tokens these are also the tokens of the whole text, except that a text which spells
-    a special token ("<|im_end|>" in a web page) stays text and cannot end a turn.
+    Every turn is tokenized by itself, and of an assistant turn the generation prompt, the content and the end apart. So
+    the tokens of a conversation are those of its prompt, then those that the actor sampled, then those of the next
+    turn. Where the template separates turns with special tokens these are also the tokens of the whole text, except
+    that a text which spells a special token ("<|im_end|>" in a web page) stays text and cannot end a turn.
 
     Attributes:
         tokenizer: The tokenizer.
@@ -60,8 +60,8 @@ class ChatEncoder:
             tokenizer: A fast tokenizer with a chat template that writes every turn by itself.
 
         Raises:
-            ValueError: If it has no chat template, the template is not message-local, or an assistant turn is not closed by a
-                special token.
+            ValueError: If it has no chat template, the template is not message-local, or an assistant turn is not
+                closed by a special token.
         """
         if not tokenizer.chat_template:
             raise ValueError("The tokenizer has no chat template: set `tokenizer.chat_template`.")
@@ -70,18 +70,21 @@ class ChatEncoder:
         self._markup = _plain_copy(tokenizer.backend_tokenizer)
         self._literal = _plain_copy(tokenizer.backend_tokenizer)
         self._literal.encode_special_tokens = True
-        special = {token.content: index for index, token in self._markup.get_added_tokens_decoder().items() if token.special}
-        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
+        added = self._markup.get_added_tokens_decoder()
+        self._special_ids = frozenset(index for index, token in added.items() if token.special)
+        names = sorted((added[index].content for index in self._special_ids), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, names)) or r"(?!)")
         self._unknown_id = tokenizer.unk_token_id
         self.generation_prompt_tokens: tuple[int, ...] = tuple(self._ids(self._markup, self.template.generation_prompt))
         ending = self._ids(self._markup, self.template.turn(False, "assistant").suffix)
-        if not ending or ending[0] not in special.values():
+        if not ending or ending[0] not in self._special_ids:
             raise ValueError(
                 "The tokenizer's chat template should close an assistant turn with a special token, got "
                 f"{self.template.turn(False, 'assistant').suffix!r}."
             )
         self.end_of_turn_id: int = ending[0]
-        self.pad_id: int = self.end_of_turn_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        pad = self._markup.token_to_id(str(tokenizer.pad_token))
+        self.pad_id: int = self.end_of_turn_id if pad is None else pad
         self.vocab_size: int = len(tokenizer)
         self._after_turn = np.asarray(ending[1:], np.int32)
         self._turn = functools.lru_cache(_CACHED_TURNS)(self._encode_turn)
@@ -165,8 +168,8 @@ class ChatEncoder:
 
     def _encode_content(self, first: bool, text: str) -> np.ndarray:
         content = self.template.turn(first, "assistant").content(text)
-        tokenizer = self._literal if self._special.search(content) else self._markup
-        return _frozen([*self._ids(tokenizer, content), self.end_of_turn_id])
+        ids = self._literal_ids(content) if self._special.search(content) else self._ids(self._markup, content)
+        return _frozen([*ids, self.end_of_turn_id])
 
     def _encode_turn(self, first: bool, role: str, text: str) -> np.ndarray:
         turn = self.template.turn(first, role)
@@ -176,10 +179,17 @@ class ChatEncoder:
         return _frozen(
             [
                 *self._ids(self._markup, turn.prefix),
-                *self._ids(self._literal, content),
+                *self._literal_ids(content),
                 *self._ids(self._markup, turn.suffix),
             ]
         )
+
+    def _literal_ids(self, text: str) -> list[int]:
+        """Tokens of a text that spells a special token and does not mean it."""
+        ids = self._ids(self._literal, text)
+        if self._special_ids.intersection(ids):
+            raise ValueError(f"the tokenizer cannot tell the text {text!r} from the special token that it spells.")
+        return ids
 
     def _ids(self, tokenizer: Tokenizer, text: str) -> list[int]:
         encoding = tokenizer.encode(text, add_special_tokens=False)

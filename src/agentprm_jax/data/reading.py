@@ -21,7 +21,7 @@ _STREAM_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
 _MSGSPEC_PLACE = re.compile(r"^(?P<problem>.*?)(?: - at `\$?(?P<path>[^`]*)`)?$", re.DOTALL)
 _MSGSPEC_TYPES = re.compile(r"^Expected (?P<expected>.*), got (?P<got>.*)$", re.DOTALL)
 _MSGSPEC_MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$")
-_KNOWN = {
+_KNOWN: dict[type[msgspec.Struct], frozenset[str]] = {
     struct: frozenset(field.encode_name for field in msgspec.structs.fields(struct))
     for struct in (Trajectory, Message, ActorInfo, RecordedScores)
 }
@@ -115,7 +115,8 @@ def parse_line(line: bytes, path: Path, number: int) -> Trajectory:
         number: The line's number, from 1, for the error message.
 
     Returns:
-        The trajectory; keys that the record does not know stand in its ``extra`` (or that of the message, actor or scores).
+        The trajectory; keys that the record does not know stand in its ``extra`` (or that of the message, actor or
+        scores).
 
     Raises:
         BadLine: If the line is not a trajectory.
@@ -167,7 +168,7 @@ def _with_unknown_in_extra(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _absorb(value: Any, struct: type[msgspec.Struct], where: str) -> Any:
-    """Moves the keys that `struct` does not know to `extra`; leaves what is no object for the typed conversion to refuse."""
+    """Moves the keys that `struct` does not know to `extra`; what is no object is left for the typed conversion."""
     if not isinstance(value, dict) or value.keys() <= _KNOWN[struct]:
         return value
     extra = value.get("extra", {})
@@ -209,13 +210,15 @@ def _no_constant(name: str) -> float:
 
 
 def _numbered_lines(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file, with numbers from 1; a damaged compressed stream is an error at the line where it breaks off."""
+    """The lines of a file, numbered from 1; a damaged compressed stream is an error of the line where it breaks off."""
     number = 0
     try:
         for number, line in enumerate(open_lines(path), start=1):
             yield number, line
     except _STREAM_ERRORS as problem:
-        error = BadLine(path, number + 1, "", "a complete compressed file", f"{type(problem).__name__}: {problem}".rstrip("."))
+        error = BadLine(
+            path, number + 1, "", "a complete compressed file", f"{type(problem).__name__}: {problem}".rstrip(".")
+        )
         if errors is None:
             raise error from problem
         errors.append(error)
@@ -257,7 +260,7 @@ def suffix_of(path: Path) -> str:
 
 
 def _zstandard_lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file of one or more Zstandard frames; the library's own reader takes a cut-off frame for a whole one."""
+    """Lines of one or more Zstandard frames; the library's own reader takes a cut-off frame for a whole one."""
     rest = b""
     with open(path, "rb") as file:
         for chunk in _zstandard_chunks(iter(lambda: file.read(_CHUNK), b"")):

@@ -142,8 +142,8 @@ class Trajectory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         ended: ``terminated`` (by the environment or the actor) or ``truncated`` (by a limit).
         actor: Who acted, when known.
         scores: Step scores by scorer name; each list has one number per action.
-        extra: Any further JSON values. ``extra["action_loss"]``, when present, is one boolean per action: false marks an
-            action that must not be imitated (a random action mixed into a demonstration); its tokens carry no loss.
+        extra: Any further JSON values. ``extra["action_loss"]``, when present, is one boolean per action: false marks
+            an action that must not be imitated (a random action mixed into a demonstration); its tokens carry no loss.
 
     Raises:
         BadTrajectory: If a value is not finite, a length does not fit the number of actions, or a word is unknown.
@@ -203,7 +203,9 @@ class Trajectory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         places = [index for index, message in enumerate(self.messages) if message.action] + [len(self.messages)]
         chosen = len(places) - 1 if upto_action is None else upto_action
         if not 0 <= chosen < len(places):
-            raise IndexError(f"Trajectory {self.id} has {len(places) - 1} actions, so no prefix before action {chosen}.")
+            raise IndexError(
+                f"Trajectory {self.id} has {len(places) - 1} actions, so no prefix before action {chosen}."
+            )
         return self.messages[: places[chosen]]
 
     def with_scores(self, name: str, promise: Sequence[float], progress: Sequence[float]) -> "Trajectory":

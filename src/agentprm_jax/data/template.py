@@ -14,7 +14,9 @@ _DATE = "26 Jul 2024"  # Llama 3 templates write the date of the day unless they
 class Templated(Protocol):
     """The part of a Hugging Face tokenizer that renders conversations."""
 
-    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool, **options: Any) -> Any:
+    def apply_chat_template(
+        self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool, **options: Any
+    ) -> Any:
         """Renders a conversation as text."""
 
 
@@ -88,7 +90,8 @@ def learn_template(tokenizer: Templated) -> ChatTemplate:
         The template, taken apart.
 
     Raises:
-        ValueError: If the text of a turn depends on other turns, or an assistant turn does not begin with the generation prompt.
+        ValueError: If the text of a turn depends on other turns, or an assistant turn does not begin with the
+            generation prompt.
     """
     before: dict[tuple[bool, str], list[tuple[str, str]]] = {(True, role): [] for role in ROLES}
     before[False, "user"] = before[False, "system"] = [("user", _TEXT), ("assistant", _TEXT)]
@@ -117,7 +120,9 @@ def _learn_turn(tokenizer: Templated, context: list[tuple[str, str]], role: str)
     marked, padded = "\u27eaprobe\u27eb", " \n\u27eaprobe\u27eb\n "
     prefix, found, suffix = piece(marked).partition(marked)
     if not found:
-        raise ValueError(f"The tokenizer's chat template does not write the content of a {role} message: {piece(marked)!r}.")
+        raise ValueError(
+            f"The tokenizer's chat template does not write the content of a {role} message: {piece(marked)!r}."
+        )
     exact = Turn(prefix, suffix, strips=False)
     return exact if piece(padded) == exact.render(padded) else exact._replace(strips=True)
 
@@ -132,9 +137,9 @@ def _check_assistant(template: ChatTemplate) -> None:
     turn = template.turn(False, "assistant")
     if turn.prefix != template.generation_prompt:
         raise ValueError(
-            "The tokenizer's chat template opens an assistant turn in two ways, so a sampled turn would not be the turn that "
-            f"is trained on: its generation prompt is {template.generation_prompt!r}, an earlier turn begins {turn.prefix!r}. "
-            "Set `tokenizer.chat_template` to one without the difference."
+            "The tokenizer's chat template opens an assistant turn in two ways, so a sampled turn would not be the "
+            f"turn that is trained on: its generation prompt is {template.generation_prompt!r}, an earlier turn begins "
+            f"with {turn.prefix!r}. Set `tokenizer.chat_template` to one without the difference."
         )
 
 
@@ -149,7 +154,7 @@ def _check_probes(tokenizer: Templated, template: ChatTemplate) -> None:
 
 
 def _probe_conversations() -> list[list[tuple[str, str]]]:
-    """Short conversations of every shape that environments give, with contents on which templates are known to branch."""
+    """Short conversations of every shape that environments give, with contents that templates branch on."""
     shapes = ("u", "s", "su", "ua", "uaua", "suaua", "uauau", "uua", "uaa", "usa", "au")
     roles = {"s": "system", "u": "user", "a": "assistant"}
     return [[(roles[letter], content) for letter in shape] for shape in shapes for content in _PROBES]
@@ -157,8 +162,8 @@ def _probe_conversations() -> list[list[tuple[str, str]]]:
 
 def _not_local(messages: list[tuple[str, str]], one: str, other: str) -> ValueError:
     return ValueError(
-        "The tokenizer's chat template writes a turn differently depending on the turns around it, so that a step would be "
-        "scored on other tokens than it was sampled with. "
+        "The tokenizer's chat template writes a turn differently depending on the turns around it, so that a step "
+        "would be scored on other tokens than it was sampled with. "
         f"Conversation {messages!r}: expected {other!r}, got {one!r}. "
         "Set `tokenizer.chat_template` to one that writes every turn by itself."
     )

@@ -21,13 +21,13 @@ _CHAT_TEMPLATE = (
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     """A tokenizer with one token per word, and a chat template that adds as few tokens as possible.
 
-    A system or user turn is the words of its content; an assistant turn is ``>``, the words of its content and ``<end>``; the
-    generation prompt is ``>``. Texts are split at white space only. Words outside the vocabulary become ``<unk>``, which
-    ``ChatEncoder`` refuses.
+    A system or user turn is the words of its content; an assistant turn is ``>``, the words of its content and
+    ``<end>``; the generation prompt is ``>``. Texts are split at white space only. Words outside the vocabulary become
+    ``<unk>``, which ``ChatEncoder`` refuses.
 
     Args:
-        words: The vocabulary, without ``<pad>``, ``<unk>``, ``<end>`` and ``>``, which get the ids 0 to 3; the words follow in
-            the given order.
+        words: The vocabulary, without ``<pad>``, ``<unk>``, ``<end>`` and ``>``, which get the ids 0 to 3; the words
+            follow in the given order.
 
     Returns:
         The tokenizer. ``save_pretrained`` and ``AutoTokenizer.from_pretrained`` keep all of it.
@@ -48,7 +48,11 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     backend.pre_tokenizer = WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
     backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in reserved[:3]])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token=PAD, unk_token=UNKNOWN, eos_token=END_OF_TURN, clean_up_tokenization_spaces=False
+        tokenizer_object=backend,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=END_OF_TURN,
+        clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = _CHAT_TEMPLATE
     return tokenizer

@@ -1,12 +1,13 @@
 """Writes trajectory files: whole lines only, whatever stops the process."""
 
+import errno
 import fcntl
 import gzip
 import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -53,7 +54,7 @@ def write_trajectories(path: str | os.PathLike[str], trajectories: Iterable[Traj
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     count = 0
     try:
-        with _explained(target), open(partial, "xb") as raw:
+        with _explained(target), open(partial, "wb") as raw:
             with _compressed(raw, suffix) as file:
                 for trajectory in trajectories:
                     file.write(encode_line(trajectory))
@@ -71,8 +72,8 @@ class TrajectoryWriter:
     """Appends trajectories to a ``.jsonl`` file, a whole line at a time.
 
     Opening detects a torn last line, left by a process that was killed, and repairs it: a line that lacks only its line
-    ending gets it, an incomplete one is cut off. Every append reaches the disk before it returns. Only one writer can have a
-    file open.
+    ending gets it, an incomplete one is cut off. Every append reaches the disk before it returns. Only one writer can
+    have a file open.
 
     Attributes:
         path: The file.
@@ -83,7 +84,8 @@ class TrajectoryWriter:
         """Opens the file, makes it if there is none, and repairs its end.
 
         Args:
-            path: A file whose name ends in ``.jsonl``. To compress a finished file, write it with ``write_trajectories``.
+            path: A file whose name ends in ``.jsonl``. To compress a finished file, write it with
+                ``write_trajectories``.
 
         Raises:
             ValueError: If the name does not end in ``.jsonl``, or the last line is incomplete and is no JSON object.
@@ -92,15 +94,12 @@ class TrajectoryWriter:
         self.path = Path(path)
         if suffix_of(self.path) != ".jsonl":
             raise ValueError(f"Trajectories can be appended to a .jsonl file only, got {self.path}.")
-        with _explained(self.path):
-            self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 (closed by close)
-        try:
+        with _explained(self.path), ExitStack() as unless_ready:
+            self._file = unless_ready.enter_context(open(self.path, "a+b", buffering=0))
             _lock(self._file, self.path)
             self.removed = _repair(self._file, self.path)
             _sync_folder(self.path.parent)
-        except BaseException:
-            self._file.close()
-            raise
+            unless_ready.pop_all()
 
     def append(self, trajectory: Trajectory) -> None:
         """Writes one trajectory; when this returns it is on the disk.
@@ -117,16 +116,16 @@ class TrajectoryWriter:
             TrajectoryWriteError: If the disk refuses; the file then ends where it ended before.
         """
         lines = b"".join(encode_line(trajectory) for trajectory in trajectories)
-        whole = False
-        start = self._file.seek(0, os.SEEK_END)
-        try:
-            with _explained(self.path):
+        with _explained(self.path):
+            start = self._file.seek(0, os.SEEK_END)
+            whole = False
+            try:
                 _write_all(self._file, lines)
                 os.fsync(self._file.fileno())
-            whole = True
-        finally:  # also when Ctrl-C comes between two partial writes
-            if not whole:
-                self._file.truncate(start)
+                whole = True
+            finally:  # also when Ctrl-C comes between two partial writes
+                if not whole:
+                    self._file.truncate(start)
 
     def close(self) -> None:
         """Closes the file and lets the next writer in."""
@@ -157,7 +156,8 @@ def _lock(file: IO[bytes], path: Path) -> None:
     except BlockingIOError as error:
         raise TrajectoryWriteError(
             error.errno,
-            f"Another process is writing {path}: wait for it, stop it, or write to another file",
+            "Another writer has the file open: wait for it, stop it, or write to another file",
+            str(path),
         ) from error
     except OSError as error:  # some network file systems have no locks; writing there works, unguarded
         _LOG.info("%s cannot be locked: %s", path, error)
@@ -171,8 +171,7 @@ def _repair(file: IO[bytes], path: Path) -> int:
     if not tail:
         return 0
     if _is_json(tail):
-        with _explained(path):
-            _write_all(file, b"\n")
+        _write_all(file, b"\n")
         return 0
     if not tail.lstrip().startswith((b"{", b"\0")):  # zeros: what a power cut leaves on some file systems
         raise ValueError(
@@ -224,12 +223,16 @@ def _explained(path: Path) -> Iterator[None]:
     """Turns an operating system error into one paragraph that says what is left and what to do."""
     try:
         yield
+    except TrajectoryWriteError:
+        raise
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "Make room, or choose another disk" if full else "Check the path and its permissions"
         raise TrajectoryWriteError(
             error.errno,
-            f"Writing trajectories to {path} failed: {error.strerror or error}. "
-            "The file holds whole lines only, and nothing that was written before is lost. "
-            "Make room, or point the output at another disk, and run the same command again",
+            f"Writing trajectories failed: {error.strerror or error}. Nothing that was written before is lost, and the "
+            f"file, if it exists, holds whole lines only. {advice}, and run the same command again",
+            str(path),
         ) from error
 
 

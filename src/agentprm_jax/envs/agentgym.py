@@ -75,7 +75,7 @@ def _webshop_function(text: str) -> str:
     except json.JSONDecodeError as error:
         raise ValueError(f"Invalid action: expected a JSON function call, got {text!r}.") from error
     name = call.get("function_name") if isinstance(call, dict) else None
-    if name not in _WEBSHOP_CALLS:
+    if not isinstance(name, str) or name not in _WEBSHOP_CALLS:
         raise ValueError(f"Invalid function name: expected one of {', '.join(_WEBSHOP_CALLS)}, got {name!r}.")
     arguments: Any = call.get("arguments")
     key = _WEBSHOP_CALLS[name]

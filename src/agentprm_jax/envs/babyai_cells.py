@@ -48,7 +48,9 @@ def flags(codes: frozenset[int]) -> bytes:
     return bytes(code in codes for code in range(256))
 
 
-OPAQUE_FLAGS = flags(frozenset(c for c, kind in enumerate(KINDS) if kind == "wall" or STATES[c] in ("closed", "locked")))
+OPAQUE_FLAGS = flags(
+    frozenset(c for c, kind in enumerate(KINDS) if kind == "wall" or STATES[c] in ("closed", "locked"))
+)
 """Translates codes to 1 where one cannot see what lies behind."""
 
 OBSTACLE_FLAGS = flags(OBSTACLES)

@@ -9,12 +9,12 @@ from typing import Any
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # minigrid imports pygame, which would greet on stdout
 
-import minigrid  # noqa: E402, F401  registers the levels
-from gymnasium.envs.registration import load_env_creator, registry  # noqa: E402
-from minigrid.core.roomgrid import RoomGrid  # noqa: E402
-from minigrid.envs.babyai.core.roomgrid_level import RejectSampling, RoomGridLevel  # noqa: E402
+import minigrid  # noqa: F401  registers the levels
+from gymnasium.envs.registration import load_env_creator, registry
+from minigrid.core.roomgrid import RoomGrid
+from minigrid.envs.babyai.core.roomgrid_level import RejectSampling, RoomGridLevel
 
-from agentprm_jax.envs.base import check_choice, data_index  # noqa: E402
+from agentprm_jax.envs.base import check_choice, data_index
 
 NAME = "babyai"
 
@@ -128,6 +128,8 @@ def _ids(numbers: Sequence[int], seeds: Iterable[int]) -> list[str]:
 class _Bare(RoomGridLevel):
     """A level that draws no observation, which costs most of minigrid's time, and is silent when it starts over."""
 
+    instrs: Any
+
     def gen_obs(self) -> dict[str, Any]:
         """Returns nothing: views are taken from the grid."""
         return {}
@@ -151,5 +153,5 @@ class _Bare(RoomGridLevel):
 @cache
 def _level_class(name: str) -> tuple[type[Any], dict[str, Any]]:
     spec = registry[f"BabyAI-{_RENAMED.get(name, name)}-v0"]
-    level_class = load_env_creator(spec.entry_point)
+    level_class: Any = load_env_creator(str(spec.entry_point))
     return type(f"Bare{name}", (_Bare, level_class), {}), dict(spec.kwargs)

@@ -6,7 +6,10 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FORMS = ("agentgym", "declared")
 """How an episode ends: as in AgentGym (reaching the goal ends it), or declared by the actor with `FINISH`."""
@@ -14,7 +17,7 @@ FORMS = ("agentgym", "declared")
 FINISH = "finish"
 """The action that ends an episode in declared form."""
 
-Options = TypeVar("Options")
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def parse_options(name: str, kind: type[Options], options: Mapping[str, Any]) ->
     Raises:
         ValueError: An option is unknown, or the dataclass refuses its value.
     """
-    known = [f.name for f in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
+    known = [f.name for f in dataclasses.fields(kind)]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f"Environment {name!r} has no option {unknown[0]!r}; its options are {', '.join(known)}.")

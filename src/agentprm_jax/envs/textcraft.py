@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from agentprm_jax.envs.agentgym import opening
 from agentprm_jax.envs.base import (
@@ -100,19 +100,18 @@ class TextCraft(Environment):
 
     def step(self, action: str) -> Observation:
         """Takes one action; see `Environment.step`."""
-        require_running(NAME, self.world is not None, self._ended)
-        assert self.world is not None
+        world = self._running_world()
         self._rounds += 1
         if self.declared and action.strip() == FINISH:
-            return self._finish(self.world)
+            return self._finish(world)
         command = self.text_form.read(action)
-        result = self.world.perform(command)
-        text = self.text_form.answer(action, command, result, self.world)
-        crafted_goal = result.recipe is not None and result.recipe.output == self.world.goal
+        result = world.perform(command)
+        text = self.text_form.answer(action, command, result, world)
+        crafted_goal = result.recipe is not None and result.recipe.output == world.goal
         terminated = crafted_goal and not self.declared
         truncated = not terminated and self._out_of_rounds()
         self._ended = truncated or (terminated and not self.options.serve_after_done)
-        info = {"valid": result.failure is None, "goal": self.world.goal_held}
+        info = {"valid": result.failure is None, "goal": world.goal_held}
         return Observation(text, float(terminated), terminated, truncated, info)
 
     def valid_actions(self) -> list[str]:
@@ -123,9 +122,8 @@ class TextCraft(Environment):
         Raises:
             RuntimeError: No episode was started, or it has ended.
         """
-        require_running(NAME, self.world is not None, self._ended)
-        assert self.world is not None
-        commands = possible_commands(self.world, _shown(self.world.goal, self.options.distractor_limit))
+        world = self._running_world()
+        commands = possible_commands(world, _shown(world.goal, self.options.distractor_limit))
         actions = [self.text_form.write(command) for command in commands]
         return [*actions, FINISH] if self.declared else actions
 
@@ -140,6 +138,10 @@ class TextCraft(Environment):
     def declared(self) -> bool:
         """Whether the actor ends the episode."""
         return self.options.form == "declared"
+
+    def _running_world(self) -> World:
+        require_running(NAME, self.world is not None, self._ended)
+        return cast("World", self.world)
 
     def _out_of_rounds(self) -> bool:
         return self.options.max_rounds is not None and self._rounds >= self.options.max_rounds

@@ -23,7 +23,7 @@ LARGEST_COUNT = 64
 MANY = "many"
 NOTHING = "nothing"
 _COUNTS = {str(count): count for count in range(LARGEST_COUNT + 1)}
-_GRAMMAR = ("goal", "get", "craft", "inventory", FINISH, "ok", "no", "end", ":", ";", MANY, NOTHING)
+_GRAMMAR = ("goal", "get", "craft", "inventory", FINISH, "ok", "no", "over", ":", ";", MANY, NOTHING)
 
 
 class CompactText:
@@ -63,7 +63,7 @@ class CompactText:
 
     def farewell(self) -> str:
         """Returns the text after `finish`."""
-        return "end"
+        return "over"
 
 
 @cache

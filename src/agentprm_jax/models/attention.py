@@ -2,16 +2,18 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from agentprm_jax.models.blockwise import blockwise_attention
+from agentprm_jax.models.products import contract
+
 
 class Past(NamedTuple):
-    """What one layer remembers of earlier tokens."""
+    """What a layer remembers of earlier tokens (with a leading `l` axis: what all layers remember)."""
 
-    keys: Array  # [b, s, k, e], rotated
-    values: Array  # [b, s, k, e]
+    keys: Array  # [b, k, s, e], rotated
+    values: Array  # [b, k, s, e]
 
 
 class Context(NamedTuple):
@@ -24,67 +26,46 @@ class Context(NamedTuple):
 
 
 def attend(
-    queries: Float[Array, "b t h e"],
-    keys: Float[Array, "b t k e"],
-    values: Float[Array, "b t k e"],
+    queries: Float[Array, "b h t e"],
+    keys: Float[Array, "b k t e"],
+    values: Float[Array, "b k t e"],
     past: Past | None,
     context: Context,
-) -> Float[Array, "b t h e"]:
+) -> Float[Array, "b h t e"]:
     """Attention of one layer: over the call's own tokens, and over the past where there is one.
 
     This is the one place that chooses an implementation.
     """
+    b, h, t, e = queries.shape
+    groups = queries.reshape(b, keys.shape[1], -1, t, e)
     if past is None:
-        return causal_attention(queries, keys, values, context.segments)
-    return cached_attention(queries, keys, values, past, context.lengths)
-
-
-def causal_attention(
-    queries: Float[Array, "b t h e"],
-    keys: Float[Array, "b t k e"],
-    values: Float[Array, "b t k e"],
-    segments: Int[Array, "b t"] | None,
-) -> Float[Array, "b t h e"]:
-    """Scaled dot-product attention of each token over itself and earlier columns of the same segment of its row."""
-    mask = jnp.tril(jnp.ones((queries.shape[1], keys.shape[1]), bool))[None]
-    if segments is not None:
-        mask = mask & (segments[:, :, None] == segments[:, None, :])
-    weights = jax.nn.softmax(jnp.where(mask[:, None, None], _scores(queries, keys), _hidden()), axis=-1)
-    return _mix(weights, values)
+        segments = jnp.zeros((b, t), jnp.int32) if context.segments is None else context.segments
+        mixed = blockwise_attention(groups, keys, values, segments)
+    else:
+        assert context.lengths is not None, "A past comes with the number of its visible columns."
+        mixed = cached_attention(groups, keys, values, past, context.lengths)
+    return mixed.reshape(b, h, t, e)
 
 
 def cached_attention(
-    queries: Float[Array, "b t h e"],
-    keys: Float[Array, "b t k e"],
-    values: Float[Array, "b t k e"],
+    queries: Float[Array, "b k g t e"],
+    keys: Float[Array, "b k t e"],
+    values: Float[Array, "b k t e"],
     past: Past,
     lengths: Int[Array, "b"],
-) -> Float[Array, "b t h e"]:
+) -> Float[Array, "b k g t e"]:
     """Attention of each token over the first `lengths` columns of the past, then over itself and earlier new tokens."""
-    capacity = past.keys.shape[1]
-    visible = jnp.arange(capacity)[None, :] < lengths[:, None]
-    old = jnp.where(visible[:, None, None, None, :], _scores(queries, past.keys), _hidden())
-    mask = jnp.tril(jnp.ones((queries.shape[1], keys.shape[1]), bool))
-    new = jnp.where(mask, _scores(queries, keys), _hidden())
-    weights = jax.nn.softmax(jnp.concatenate([old, new], axis=-1), axis=-1)
-    return _mix(weights[..., :capacity], past.values) + _mix(weights[..., capacity:], values)
-
-
-def _scores(queries: Float[Array, "b t h e"], keys: Float[Array, "b s k e"]) -> Float[Array, "b k g t s"]:
-    groups = _grouped(queries, keys.shape[2])
-    products = jnp.einsum("btkge,bske->bkgts", groups, keys, preferred_element_type=jnp.float32)
-    return products * queries.shape[-1] ** -0.5
-
-
-def _mix(weights: Float[Array, "b k g t s"], values: Float[Array, "b s k e"]) -> Float[Array, "b t h e"]:
-    mixed = jnp.einsum("bkgts,bske->btkge", weights.astype(values.dtype), values)
-    return mixed.reshape(*mixed.shape[:2], -1, mixed.shape[-1])
-
-
-def _grouped(queries: Float[Array, "b t h e"], kv_heads: int) -> Float[Array, "b t k g e"]:
-    b, t, h, e = queries.shape
-    return queries.reshape(b, t, kv_heads, h // kv_heads, e)
-
-
-def _hidden() -> float:
-    return float(jnp.finfo(jnp.float32).min)
+    hidden = jnp.finfo(jnp.float32).min
+    scale = queries.shape[-1] ** -0.5
+    visible = jnp.arange(past.keys.shape[2]) < lengths[:, None]
+    earlier = jnp.tril(jnp.ones((keys.shape[2], keys.shape[2]), bool))
+    old = jnp.where(
+        visible[:, None, None, None], contract("bkgte,bkse->bkgts", queries, past.keys) * scale, hidden
+    )
+    new = jnp.where(earlier, contract("bkgte,bkse->bkgts", queries, keys) * scale, hidden)
+    peak = jnp.maximum(old.max(-1, keepdims=True), new.max(-1, keepdims=True))
+    old_weights, new_weights = jnp.exp(old - peak), jnp.exp(new - peak)
+    total = old_weights.sum(-1, keepdims=True) + new_weights.sum(-1, keepdims=True)
+    mixed = contract("bkgts,bkse->bkgte", old_weights.astype(values.dtype), past.values)
+    mixed += contract("bkgts,bkse->bkgte", new_weights.astype(values.dtype), values)
+    return (mixed / total).astype(values.dtype)

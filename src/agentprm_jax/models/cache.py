@@ -16,19 +16,19 @@ from agentprm_jax.models.rope import rotation
 class KVCache(NamedTuple):
     """Keys and values of the tokens that each row has seen; columns from `lengths` on are not visible to anything."""
 
-    keys: Array  # [l, b, s, k, e], rotated, in the config's dtype
-    values: Array  # [l, b, s, k, e]
+    keys: Array  # [l, b, k, s, e], rotated, in the config's dtype
+    values: Array  # [l, b, k, s, e]
     lengths: Array  # [b] int32
 
     @property
     def capacity(self) -> int:
         """Number of tokens that fit in a row."""
-        return self.keys.shape[2]
+        return self.keys.shape[3]
 
 
 def init_cache(config: DecoderConfig, rows: int, capacity: int) -> KVCache:
     """An empty cache for `rows` sequences of at most `capacity` tokens."""
-    shape = (config.layers, rows, capacity, config.kv_heads, config.head_dim)
+    shape = (config.layers, rows, config.kv_heads, capacity, config.head_dim)
     dtype = jnp.dtype(config.dtype)
     return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((rows,), jnp.int32))
 
@@ -80,7 +80,7 @@ def reset(cache: KVCache, mask: Bool[Array, "b"]) -> KVCache:
 
 
 def _written(
-    store: Float[Array, "l b s k e"], new: Float[Array, "l b t k e"], columns: Int[Array, "b t"]
-) -> Float[Array, "l b s k e"]:
+    store: Float[Array, "l b k s e"], new: Float[Array, "l b k t e"], columns: Int[Array, "b t"]
+) -> Float[Array, "l b k s e"]:
     rows = jnp.arange(columns.shape[0])[:, None]
-    return store.at[:, rows, columns].set(new, mode="drop")
+    return store.at[:, rows, :, columns].set(new.transpose(1, 3, 0, 2, 4), mode="drop")

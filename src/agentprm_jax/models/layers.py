@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from agentprm_jax.models.attention import Context, Past, attend
 from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.products import product
 from agentprm_jax.models.rope import rotate
 
 Constrain = Callable[[Any, tuple[str | None, ...]], Any]
@@ -34,7 +35,7 @@ def project(x: Float[Array, "b t d"], kernel: Float[Array, "d *o"]) -> Float[Arr
     With two-dimensional operands the gradient for the kernel is a plain matrix product too, which is several times
     faster on CPU than a contraction over batch and length.
     """
-    flat = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype).reshape(kernel.shape[0], -1)
+    flat = product(x.reshape(-1, x.shape[-1]), kernel.reshape(kernel.shape[0], -1))
     return flat.reshape(*x.shape[:-1], *kernel.shape[1:])
 
 
@@ -101,10 +102,11 @@ class Attention(nn.Module):
             keys = RMSNorm(c, "head_dim", name="key_norm")(keys)
         queries = rotate(queries, context.cos, context.sin)
         keys = rotate(keys, context.cos, context.sin)
-        mixed = attend(queries, keys, values, past, context)
+        present = Past(_heads_first(keys), _heads_first(values))
+        mixed = _heads_first(attend(_heads_first(queries), *present, past, context))
         flat = mixed.reshape(*mixed.shape[:2], -1)
         out = Projection(c, (c.heads, c.head_dim), (c.embed,), ("heads", "head_dim", "embed"), name="out")
-        return out(flat), Past(keys, values)
+        return out(flat), present
 
     def _heads(self, name: str, heads: int, axis: str, x: Float[Array, "b t d"]) -> Float[Array, "b t h e"]:
         c = self.config
@@ -112,6 +114,10 @@ class Attention(nn.Module):
             c, (c.embed,), (heads, c.head_dim), ("embed", axis, "head_dim"), bias=c.qkv_bias, name=name
         )
         return self.constrain(project_heads(x), ("batch", None, axis, None))
+
+
+def _heads_first(x: Float[Array, "b t h e"]) -> Float[Array, "b h t e"]:
+    return x.swapaxes(1, 2)
 
 
 class FeedForward(nn.Module):

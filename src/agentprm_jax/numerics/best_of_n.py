@@ -18,7 +18,7 @@ def _checked(name: str, array: Float[np.ndarray, "..."], ndim: int) -> Float[np.
     return values
 
 
-def _subsets_within(n: int, size: int) -> Float[np.ndarray, " n+1"]:
+def _subsets_within(n: int, size: int) -> Float[np.ndarray, " {n}+1"]:
     """Entry c: the share of the subsets of `size` out of n that lie within c given ones, C(c, size) / C(n, size)."""
     if not 1 <= size <= n:
         raise ValueError(f"best_of_n: N must lie between 1 and the number of trajectories, {n}, but is {size}.")

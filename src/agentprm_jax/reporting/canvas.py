@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BAND_ALPHA = 0.16
-_STYLE = {
+_NEGLIGIBLE = 1e-9
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],
     "font.size": 9.5,
@@ -102,7 +103,7 @@ def figure_svg(figure: Figure) -> str:
     return re.sub(r"\s*<metadata>.*?</metadata>", "", out.getvalue(), flags=re.DOTALL)
 
 
-def spread(heights: Float[np.ndarray, "label"], gap: float) -> Float[np.ndarray, "label"]:
+def spread(heights: Float[np.ndarray, " label"], gap: float) -> Float[np.ndarray, " label"]:
     """Move heights as little as possible (least squares) until neighbours are at least `gap` apart, keeping order.
 
     Args:
@@ -129,7 +130,7 @@ def spread(heights: Float[np.ndarray, "label"], gap: float) -> Float[np.ndarray,
     return out
 
 
-def label_ends(axes: Axes, labels: Sequence[EndLabel], *, text_size: float = 9.0) -> None:
+def label_ends(figure: Figure, axes: Axes, labels: Sequence[EndLabel], *, text_size: float = 9.0) -> None:
     """Write labels to the right of the axes beside the ends of their lines, moved apart where they would overlap.
 
     Call after the limits of the y axis are final.
@@ -137,8 +138,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel], *, text_size: float = 9.0
     if not labels:
         return
     bottom, top = axes.get_ylim()
-    figure_height = axes.get_figure(root=True).get_figheight()  # pyright: ignore[reportOptionalMemberAccess]
-    points = 72 * figure_height * 0.82  # the axes take about this share of the figure
+    points = 72 * figure.get_figheight() * 0.82  # the axes take about this share of the figure
     gap = (top - bottom) * text_size * 1.3 / points
     placed = spread(np.array([label.height for label in labels]), gap)
     for label, height in zip(labels, placed, strict=True):
@@ -156,14 +156,17 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel], *, text_size: float = 9.0
         )
 
 
-def short_decimals(axes: Axes, axis: str) -> None:
-    """Write ticks as tables do: `.5`, not `0.5`."""
-    from matplotlib.ticker import FuncFormatter
-
+def short_decimals(axes: Axes, axis: Literal["x", "y"]) -> None:
+    """Write ticks as tables do: `.25`, `.50`, not `0.25`, `0.5`."""
     target = axes.xaxis if axis == "x" else axes.yaxis
-    target.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+
+    def label(value: float, _: float) -> str:
+        digits = max((_decimals(tick) for tick in target.get_majorticklocs()), default=0)
+        return format_number(value, 0 if abs(value - round(value)) < _NEGLIGIBLE else digits)
+
+    target.set_major_formatter(label)
 
 
-def _tick(value: float) -> str:
-    digits = next((d for d in range(4) if abs(value - round(value, d)) < 1e-9), 4)
-    return format_number(value, digits)
+def _decimals(value: float) -> int:
+    """How many decimals a tick needs, at most four."""
+    return next((digits for digits in range(4) if abs(value - round(value, digits)) < _NEGLIGIBLE), 4)

@@ -2,11 +2,11 @@
 
 import math
 
-from agentprm_jax.reporting.results import Comparison, Difference, Estimate
 from agentprm_jax.reporting.methods import method_label
+from agentprm_jax.reporting.results import Comparison, Difference, Estimate
 
-MISSING = "–"
-MINUS = "−"
+MISSING = "\u2013"  # en dash
+MINUS = "\u2212"  # true minus sign
 
 
 def format_number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
@@ -52,7 +52,9 @@ def format_estimate(figure: Estimate | None, digits: int = 3) -> str:
 
 def format_difference(difference: Difference, digits: int = 3) -> str:
     """`+.072 [+.031, +.113]`: the difference and its interval."""
-    value, low, high = (format_number(x, digits, sign=True) for x in (difference.value, difference.low, difference.high))
+    value, low, high = (
+        format_number(x, digits, sign=True) for x in (difference.value, difference.low, difference.high)
+    )
     return f"{value} [{low}, {high}]"
 
 
@@ -77,7 +79,7 @@ def describe_comparison(comparison: Comparison) -> str:
     a, b = method_label(comparison.a), method_label(comparison.b)
     percent = f"{100 * difference.confidence:g} % interval"
     low, high = (format_number(x, sign=True) for x in (difference.low, difference.high))
-    interval = f"{percent} {low} to {high}, {_sample(difference)}"
+    interval = f"{percent} {low} to {high}, {format_sample(difference)}"
     if difference.verdict == "undecided":
         value = format_number(difference.value, sign=True)
         return f"{comparison.metric}: {a} and {b} cannot be told apart (difference {value}; {interval})."
@@ -85,6 +87,7 @@ def describe_comparison(comparison: Comparison) -> str:
     return f"{comparison.metric}: {a} is {difference.verdict} {b} by {value} ({interval})."
 
 
-def _sample(difference: Difference) -> str:
+def format_sample(difference: Difference) -> str:
+    """What a difference rests on: `200 tasks, 5 seeds`."""
     seeds = f", {difference.n_seeds} seeds" if difference.n_seeds > 1 else ""
     return f"{difference.n_tasks} tasks{seeds}"

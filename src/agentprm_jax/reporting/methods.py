@@ -39,8 +39,8 @@ METHODS: dict[str, MethodStyle] = {
     "longest": MethodStyle("longest", MUTED, "dashdot", ""),
     "earliest_finish": MethodStyle("earliest finish", MUTED, "solid", ""),
     "most_frequent_final_state": MethodStyle("most frequent final state", MUTED, "dotted", ""),
-    "random_beam": MethodStyle("beam, random scores", MUTED, "dotted", ""),
-    "random_beam_finished_first": MethodStyle("beam, random scores, finished first", MUTED, "dashdot", ""),
+    "random_beam": MethodStyle("random beam", MUTED, "dotted", ""),
+    "random_beam_finished_first": MethodStyle("random beam, finished first", MUTED, "dashdot", ""),
     "sft": MethodStyle("SFT", MUTED, "dashed", ""),
     "rft": MethodStyle("RFT", MUTED, "solid", ""),
 }

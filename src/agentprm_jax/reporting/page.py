@@ -46,7 +46,13 @@ class TableLine(NamedTuple):
     cells: list[tables.Cell]
 
 
-def render_page(results: Results, pictures: Sequence[Picture] = (), trajectories: Sequence[Trajectory] = ()) -> str:
+def render_page(
+    results: Results,
+    pictures: Sequence[Picture] = (),
+    trajectories: Sequence[Trajectory] = (),
+    *,
+    how_chosen: str = "",
+) -> str:
     """The report as the text of one HTML file that needs no network and no other file.
 
     Everything written into it is escaped, and its content-security policy allows no script but the page's own.
@@ -55,6 +61,7 @@ def render_page(results: Results, pictures: Sequence[Picture] = (), trajectories
         results: the findings.
         pictures: figures in the order in which they appear.
         trajectories: examples for the viewer, best with `scores`; see `paths.choose_examples`.
+        how_chosen: a sentence that says how the examples were chosen, such as `Drawn at random.`
 
     Raises:
         ValueError: if a picture is neither PNG nor SVG, or is an SVG with active content.
@@ -75,8 +82,9 @@ def render_page(results: Results, pictures: Sequence[Picture] = (), trajectories
         style=_trusted((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=_trusted(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        pictures=[(p.title, p.caption, _embedded(p, f"p{i}-")) for i, p in enumerate(pictures)],
+        pictures=[(p.title, p.caption, _embedded(p, i)) for i, p in enumerate(pictures)],
         viewer=viewer_data(trajectories),
+        how_chosen=how_chosen,
         lines=_table_lines,
         costs=_cost_lines,
         config=flatten_config(results.config),
@@ -91,6 +99,8 @@ def write_page(
     results: Results,
     pictures: Sequence[Picture] = (),
     trajectories: Sequence[Trajectory] = (),
+    *,
+    how_chosen: str = "",
 ) -> None:
     """Write `render_page` to a file, whole or not at all.
 
@@ -99,8 +109,9 @@ def write_page(
         results: as in `render_page`.
         pictures: as in `render_page`.
         trajectories: as in `render_page`.
+        how_chosen: as in `render_page`.
     """
-    text = render_page(results, pictures, trajectories)
+    text = render_page(results, pictures, trajectories, how_chosen=how_chosen)
     target = Path(path)
     partial = target.with_name(f"{target.name}.partial")
     partial.write_text(text, encoding="utf-8")
@@ -162,7 +173,9 @@ def _steps(trajectory: Trajectory) -> tuple[list[dict[str, Any]], list[Message]]
             continue
         if not steps:
             opening, waiting = waiting[:-1], waiting[-1:]
-        steps.append({"observation": _joined(waiting), "action": message.content, "reward": trajectory.rewards[len(steps)]})
+        steps.append(
+            {"observation": _joined(waiting), "action": message.content, "reward": trajectory.rewards[len(steps)]}
+        )
         waiting = []
     if steps:
         steps[-1]["closing"] = _joined(waiting)
@@ -176,7 +189,8 @@ def _joined(messages: Sequence[Message]) -> str:
 def _table_lines(table: Table) -> list[tuple[str, list[TableLine]]]:
     """Lines of a table by group: methods, controls, bounds."""
     return [
-        (tables.KIND_TITLES[kind], [_table_line(table, row) for row in rows]) for kind, rows in tables.rows_by_kind(table)
+        (tables.KIND_TITLES[kind], [_table_line(table, row) for row in rows])
+        for kind, rows in tables.rows_by_kind(table)
     ]
 
 
@@ -197,27 +211,32 @@ def _columns_with_cost(table: Table, row: Row) -> list[Column]:
     return [column for column in table.columns if column.key in row.costs]
 
 
-def _embedded(picture: Picture, prefix: str) -> Any:
+def _embedded(picture: Picture, index: int) -> Any:
+    """The picture as HTML, named for screen readers by the heading `picture-<index>` above it."""
     content = picture.content if isinstance(picture.content, bytes) else Path(picture.content).read_bytes()
+    label = f'role="img" aria-labelledby="picture-{index}"'
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _trusted(f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">')
+        return _trusted(f'<img {label} src="data:image/png;base64,{base64.b64encode(content).decode()}">')
     text = content.decode("utf-8", errors="replace")
     if "<svg" not in text[:2_000]:
         raise ValueError(f"Picture {picture.title!r} must be PNG or SVG, got bytes that start with {content[:12]!r}.")
     found = _ACTIVE_CONTENT.search(text)
     if found:
-        raise ValueError(f"Picture {picture.title!r} is an SVG with active or foreign content: {found.group().strip()!r}.")
-    return _trusted(inline_svg(text, prefix))
+        raise ValueError(
+            f"Picture {picture.title!r} is an SVG with active or foreign content: {found.group().strip()!r}."
+        )
+    return _trusted(inline_svg(text, prefix=f"p{index}-", attributes=label))
 
 
-def inline_svg(text: str, prefix: str) -> str:
+def inline_svg(text: str, *, prefix: str, attributes: str = "") -> str:
     """An SVG file as an element inside HTML: no prologue, no namespaces, ids of its own, neutral colours by theme.
 
     Args:
-        text: the SVG file.
+        text: the SVG file, with a viewBox.
         prefix: put before every id, so that several pictures can share a page.
+        attributes: further attributes of the element.
     """
-    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = text.replace("xlink:href=", "href=")
     text = re.sub(r'\bid="', f'id="{prefix}', text)
@@ -225,7 +244,7 @@ def inline_svg(text: str, prefix: str) -> str:
     text = text.replace("url(#", f"url(#{prefix}")
     for colour, themed in _THEME_COLOURS.items():
         text = text.replace(colour, themed)
-    return re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', r'<svg aria-hidden="true" \1>', text, count=1)
+    return re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {attributes} \1>", text, count=1)
 
 
 def _trusted(text: str) -> Any:

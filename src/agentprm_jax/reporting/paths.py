@@ -18,10 +18,10 @@ class PathGroup(NamedTuple):
     Steps count from 1; mean and stderr are over the trajectories that reach the step, counts says how many do.
     """
 
-    steps: Int[np.ndarray, "u"]
-    mean: Float[np.ndarray, "u"]
-    stderr: Float[np.ndarray, "u"]
-    counts: Int[np.ndarray, "u"]
+    steps: Int[np.ndarray, " u"]
+    mean: Float[np.ndarray, " u"]
+    stderr: Float[np.ndarray, " u"]
+    counts: Int[np.ndarray, " u"]
     trajectories: int
 
 
@@ -50,7 +50,9 @@ def promise_groups(
     for name in names:
         scored = [trajectory for trajectory in trajectories if name in trajectory.scores]
         if not scored:
-            raise ValueError(f"No trajectory carries scores of {name!r}; there are scores of {scoring_prms(trajectories)}.")
+            raise ValueError(
+                f"No trajectory carries scores of {name!r}; there are scores of {scoring_prms(trajectories)}."
+            )
         by_success = [[t for t in scored if t.success is wanted] for wanted in (True, False)]
         successes, failures = (_path_group([_promise(t, name) for t in group], least) for group in by_success)
         groups[name] = (successes, failures)
@@ -88,11 +90,11 @@ def choose_examples(
     return chosen
 
 
-def _promise(trajectory: Trajectory, prm: str) -> Float[np.ndarray, "u"]:
+def _promise(trajectory: Trajectory, prm: str) -> Float[np.ndarray, " u"]:
     return np.asarray(trajectory.scores[prm].promise, dtype=float)
 
 
-def _path_group(promises: Sequence[Float[np.ndarray, "u"]], least: int) -> PathGroup:
+def _path_group(promises: Sequence[Float[np.ndarray, " u"]], least: int) -> PathGroup:
     longest = max((len(path) for path in promises), default=0)
     steps, means, stderrs, counts = [], [], [], []
     for step in range(longest):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from agentprm_jax.numerics.calibration import ReliabilityBin
 from agentprm_jax.reporting.canvas import BAND_ALPHA, EndLabel, label_ends, new_figure, plot_style, short_decimals
-from agentprm_jax.reporting.formatting import format_count, format_difference, format_number
+from agentprm_jax.reporting.formatting import MINUS, format_count, format_difference, format_number
 from agentprm_jax.reporting.methods import (
     FAILURE,
     INK,
@@ -39,7 +39,7 @@ def best_of_n_curves(curves: Sequence[Curve], *, over: Literal["samples", "token
         over: `samples`: N; `tokens`: mean tokens sampled per task (curves without them are left out).
 
     Returns:
-        The figure; bands are one standard error (tasks and seeds combined).
+        The figure; bands around methods are one standard error (tasks and seeds combined).
 
     Raises:
         ValueError: if no curve can be drawn.
@@ -49,7 +49,7 @@ def best_of_n_curves(curves: Sequence[Curve], *, over: Literal["samples", "token
         raise ValueError(f"best_of_n_curves needs a curve with two sizes or more over {over}, got none.")
     styles = method_styles(curve.method for curve in drawn)
     with plot_style():
-        figure = new_figure(7.4, 4.4)
+        figure = new_figure(6.6, 4.1)
         axes = figure.subplots()
         _log2_axis(axes, drawn, over)
         for curve in sorted(drawn, key=lambda curve: curve.kind == "method"):
@@ -57,7 +57,7 @@ def best_of_n_curves(curves: Sequence[Curve], *, over: Literal["samples", "token
         axes.set_ylim(*_padded_limits([e for curve in drawn for e in curve.estimates]))
         axes.set_ylabel("mean outcome of the chosen trajectory")
         short_decimals(axes, "y")
-        label_ends(axes, [_curve_label(curve, styles[curve.method]) for curve in drawn])
+        label_ends(figure, axes, [_curve_label(curve, styles[curve.method]) for curve in drawn])
     return figure
 
 
@@ -71,23 +71,18 @@ def beam_bars(table: Table, columns: Sequence[str] | None = None) -> Figure:
     keys = list(columns) if columns is not None else [column.key for column in table.columns]
     titles = {column.key: column.title for column in table.columns}
     methods = [row for row in table.rows if row.kind == "method"]
-    others = [row for row in table.rows if row.kind != "method" and any(key in row.estimates for key in keys)]
+    others = [row for row in table.rows if row.kind != "method"]
     styles = method_styles(row.method for row in table.rows)
     width = 0.8 / max(len(methods), 1)
     with plot_style():
-        figure = new_figure(7.4, 4.2)
+        figure = new_figure(6.6, 4.0)
         axes = figure.subplots()
         for index, row in enumerate(methods):
             places = [group - 0.4 + width * (index + 0.5) for group, key in enumerate(keys) if key in row.estimates]
             figures = [row.estimates[key] for key in keys if key in row.estimates]
             _draw_bars(axes, places, figures, 0.9 * width, styles[row.method])
         for row in others:
-            for group, key in enumerate(keys):
-                if key in row.estimates:
-                    style = styles[row.method]
-                    height = row.estimates[key].value
-                    line = {"color": style.colour, "linestyle": style.dash, "linewidth": 1.3, "zorder": 4}
-                    axes.plot([group - 0.46, group + 0.46], [height, height], **line)
+            _draw_levels(axes, row, keys, styles[row.method])
         axes.set_xticks(range(len(keys)), [titles[key] for key in keys])
         axes.set_xlim(-0.6, len(keys) - 0.4)
         axes.set_ylim(bottom=0)
@@ -95,7 +90,7 @@ def beam_bars(table: Table, columns: Sequence[str] | None = None) -> Figure:
         axes.tick_params(axis="x", length=0)
         short_decimals(axes, "y")
         _legend_above(figure, [(styles[row.method], "bar") for row in methods])
-        label_ends(axes, _last_levels(others, keys, styles))
+        label_ends(figure, axes, _last_levels(others, keys, styles))
     return figure
 
 
@@ -103,7 +98,7 @@ def comparison_intervals(comparisons: Sequence[Comparison]) -> Figure:
     """Differences between methods with their intervals, one line each, against zero."""
     styles = method_styles(comparison.a for comparison in comparisons)
     with plot_style():
-        figure = new_figure(7.4, 0.9 + 0.36 * len(comparisons))
+        figure = new_figure(6.6, 0.9 + 0.36 * len(comparisons))
         axes = figure.subplots()
         axes.grid(False)
         axes.axvline(0, color=MUTED, linewidth=1)
@@ -114,7 +109,7 @@ def comparison_intervals(comparisons: Sequence[Comparison]) -> Figure:
             axes.plot(difference.value, place, marker="o", markersize=7, color=colour, markerfacecolor=filled)
             text = format_difference(difference)
             axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-        names = [f"{c.metric}: {method_label(c.a)} − {method_label(c.b)}" for c in reversed(comparisons)]
+        names = [f"{c.metric}: {method_label(c.a)} {MINUS} {method_label(c.b)}" for c in reversed(comparisons)]
         axes.set_yticks(range(len(comparisons)), names)
         axes.set_ylim(-0.6, len(comparisons) - 0.4)
         axes.spines["left"].set_visible(False)
@@ -139,7 +134,9 @@ def training_curves(
     Raises:
         ValueError: if none of the metrics occurs in any run.
     """
-    found = {name: title for name, title in metrics.items() if any(name in row for rows in runs.values() for row in rows)}
+    found = {
+        name: title for name, title in metrics.items() if any(name in row for rows in runs.values() for row in rows)
+    }
     if not found:
         names = sorted({name for rows in runs.values() for row in rows for name in row})
         raise ValueError(f"None of the metrics {list(metrics)} occurs in the runs, which have {names}.")
@@ -147,13 +144,14 @@ def training_curves(
     across = min(2, len(found))
     down = math.ceil(len(found) / across)
     with plot_style():
-        figure = new_figure(3.9 * across if across > 1 else 7.4, 0.5 + 2.5 * down)
+        figure = new_figure(6.6, 0.5 + 2.3 * down)
         panels = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (name, title) in zip(panels, found.items(), strict=False):
             for method, rows in runs.items():
                 _draw_run(axes, *_series(rows, x, name), styles[method])
             axes.set_title(title)
             axes.set_xlabel(x)
+            short_decimals(axes, "y")
         for axes in panels[len(found) :]:
             axes.set_visible(False)
         _legend_above(figure, [(styles[method], "line") for method in runs])
@@ -178,10 +176,10 @@ def promise_paths(trajectories: Sequence[Trajectory], prms: Sequence[str] | None
     with plot_style():
         across = min(2, len(groups))
         down = math.ceil(len(groups) / across)
-        figure = new_figure(7.4, 0.7 + 2.5 * down)
+        figure = new_figure(6.6, 0.7 + 2.3 * down)
         panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
         for axes, (prm, (successes, failures)) in zip(panels, groups.items(), strict=False):
-            for group, colour, marker in ((successes, SUCCESS, "o"), (failures, FAILURE, "X")):
+            for group, colour, marker in ((successes, SUCCESS, "o"), (failures, FAILURE, "s")):
                 _draw_path(axes, group, colour, marker)
             axes.set_title(method_label(prm))
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -191,7 +189,7 @@ def promise_paths(trajectories: Sequence[Trajectory], prms: Sequence[str] | None
             axes.set_visible(False)
         figure.supxlabel("step", fontsize=9.5)
         figure.supylabel("mean promise", fontsize=9.5)
-        _legend_above(figure, [(style, "line") for style in _group_styles(*next(iter(groups.values())))])
+        _legend_above(figure, [(style, "line") for style in _group_styles(list(groups.values()))])
     return figure
 
 
@@ -203,12 +201,12 @@ def calibration(reliability: Mapping[str, Sequence[ReliabilityBin]]) -> Figure:
     """
     styles = method_styles(reliability)
     with plot_style():
-        figure = new_figure(5.6, 5.8)
+        figure = new_figure(6.6, 5.8)
         axes, counts = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="dotted")
         axes.annotate("perfect", (0.9, 0.9), (-4, 8), textcoords="offset points", color=MUTED, fontsize=9, ha="right")
         for name, bins in reliability.items():
-            line = {"color": styles[name].colour, "marker": styles[name].marker}
+            line: dict[str, Any] = {"color": styles[name].colour, "marker": styles[name].marker}
             used = [(b.prediction, b.outcome, b.number) for b in bins if b.number]
             predicted, observed, numbers = np.array(used).reshape(-1, 3).T
             axes.plot(predicted, observed, **line)
@@ -225,26 +223,29 @@ def calibration(reliability: Mapping[str, Sequence[ReliabilityBin]]) -> Figure:
 def _log2_axis(axes: Axes, curves: Sequence[Curve], over: str) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator
 
+    rising = [curve for curve in curves if len(curve.sizes) > 1]
+    places = sorted({place for curve in rising for place in _places(curve, over)})
     axes.set_xscale("log", base=2)
-    if over == "tokens":
-        axes.set_xlabel("tokens sampled per task")
-        axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
-        return
-    sizes = sorted({size for curve in curves for size in curve.sizes if len(curve.sizes) > 1})
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.set_xlim(places[0] * 0.93, places[-1] * 1.04)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
-    axes.set_xlabel("N, trajectories sampled per task")
-    axes.set_xlim(sizes[0] * 0.93, sizes[-1] * 1.04)
+    axes.set_xlabel("tokens sampled per task" if over == "tokens" else "N, trajectories sampled per task")
+    if over == "samples":
+        axes.xaxis.set_major_locator(FixedLocator(places))
+
+
+def _places(curve: Curve, over: str) -> tuple[float, ...]:
+    """Where the curve's estimates stand on the horizontal axis."""
+    return curve.sizes if over == "samples" else curve.tokens_sampled or ()
 
 
 def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, over: str) -> None:
     values, errors = _values_and_errors(curve.estimates)
-    line = {"color": style.colour, "linestyle": style.dash}
+    line: dict[str, Any] = {"color": style.colour, "linestyle": style.dash}
     if len(curve.sizes) == 1:
         axes.axhline(values[0], linewidth=1.3, **line)
         return
-    x = np.asarray(curve.sizes if over == "samples" else curve.tokens_sampled, dtype=float)
+    x = np.asarray(_places(curve, over), dtype=float)
     if curve.kind == "method":
         axes.plot(x, values, marker=style.marker, zorder=3, **line)
         axes.fill_between(x, values - errors, values + errors, color=style.colour, alpha=BAND_ALPHA, linewidth=0)
@@ -256,7 +257,9 @@ def _curve_label(curve: Curve, style: MethodStyle) -> EndLabel:
     return EndLabel(style.label, curve.estimates[-1].value, style.colour)
 
 
-def _draw_bars(axes: Axes, places: Sequence[float], figures: Sequence[Estimate], width: float, style: MethodStyle) -> None:
+def _draw_bars(
+    axes: Axes, places: Sequence[float], figures: Sequence[Estimate], width: float, style: MethodStyle
+) -> None:
     values, errors = _values_and_errors(figures)
     axes.bar(places, values, width, color=style.colour, alpha=0.85, linewidth=0)
     axes.errorbar(places, values, errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2)
@@ -264,6 +267,15 @@ def _draw_bars(axes: Axes, places: Sequence[float], figures: Sequence[Estimate],
         axes.annotate(
             format_number(value, 2), (place, value + error), (0, 3), textcoords="offset points", ha="center", fontsize=8
         )
+
+
+def _draw_levels(axes: Axes, row: Row, keys: Sequence[str], style: MethodStyle) -> None:
+    """A control's or bound's figure as a line across each group that has it."""
+    line: dict[str, Any] = {"color": style.colour, "linestyle": style.dash, "linewidth": 1.3, "zorder": 4}
+    for group, key in enumerate(keys):
+        if key in row.estimates:
+            height = row.estimates[key].value
+            axes.plot([group - 0.46, group + 0.46], [height, height], **line)
 
 
 def _last_levels(rows: Sequence[Row], keys: Sequence[str], styles: Mapping[str, MethodStyle]) -> list[EndLabel]:
@@ -293,7 +305,7 @@ def _as_number(value: object) -> float:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
-def _running_mean(values: Float[np.ndarray, "n"], span: int) -> Float[np.ndarray, "n"]:
+def _running_mean(values: Float[np.ndarray, " n"], span: int) -> Float[np.ndarray, " n"]:
     """Mean of the last `span` finite values at each place."""
     sums = np.cumsum(np.concatenate([[0.0], np.nan_to_num(values)]))
     counts = np.cumsum(np.concatenate([[0.0], np.isfinite(values)]))
@@ -308,10 +320,13 @@ def _draw_path(axes: Axes, group: PathGroup, colour: str, marker: str) -> None:
     axes.fill_between(group.steps, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0)
 
 
-def _group_styles(successes: PathGroup, failures: PathGroup) -> list[MethodStyle]:
+def _group_styles(groups: Sequence[tuple[PathGroup, PathGroup]]) -> list[MethodStyle]:
+    """Legend of successes and failures, with their numbers where these are the same for every PRM."""
+    numbers = {tuple(group.trajectories for group in pair) for pair in groups}
+    counts = [f" ({format_count(number)})" for number in numbers.pop()] if len(numbers) == 1 else ["", ""]
     return [
-        MethodStyle(f"successful ({format_count(successes.trajectories)})", SUCCESS, marker="o"),
-        MethodStyle(f"failed ({format_count(failures.trajectories)})", FAILURE, marker="X"),
+        MethodStyle(f"successful{counts[0]}", SUCCESS, marker="o"),
+        MethodStyle(f"failed{counts[1]}", FAILURE, marker="s"),
     ]
 
 

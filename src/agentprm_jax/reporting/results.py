@@ -15,14 +15,10 @@ RowKind = Literal["method", "control", "bound"]
 
 
 class ResultsError(ValueError):
-    """A results file that cannot be read: the message names the file, the field, what was expected and what stood there."""
+    """Results that cannot be written or read; the message names the file, the field, and what was expected there."""
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all records here: immutable, named fields only, unknown fields refused."""
-
-
-class Estimate(_Record):
+class Estimate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A figure with what is needed to doubt it.
 
     Attributes:
@@ -46,7 +42,9 @@ class Estimate(_Record):
         for field, count in (("stderr_tasks", self.n_tasks), ("stderr_seeds", self.n_seeds)):
             stderr = getattr(self, field)
             if stderr is not None and count < 2:
-                raise ValueError(f"Estimate.{field} must be None when there is only {count} to vary over, got {stderr}.")
+                raise ValueError(
+                    f"Estimate.{field} must be None when there is only {count} to vary over, got {stderr}."
+                )
             if stderr is not None and stderr < 0:
                 raise ValueError(f"Estimate.{field} must not be negative, got {stderr}.")
 
@@ -60,7 +58,7 @@ class Estimate(_Record):
         return math.hypot(*parts) if parts else None
 
 
-class Difference(_Record):
+class Difference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Method a minus method b on the same tasks, with its bootstrap interval.
 
     Attributes:
@@ -102,7 +100,7 @@ class Difference(_Record):
         return "below" if self.high < 0 else "undecided"
 
 
-class Comparison(_Record):
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Two methods held against each other on one metric."""
 
     metric: str
@@ -111,7 +109,7 @@ class Comparison(_Record):
     difference: Difference
 
 
-class Cost(_Record):
+class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one cell of a table cost, as means per task."""
 
     tokens_sampled: float = 0.0
@@ -126,7 +124,7 @@ class Cost(_Record):
                 raise ValueError(f"Cost.{field} must not be negative, got {getattr(self, field)}.")
 
 
-class Column(_Record):
+class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One metric of a table.
 
     Attributes:
@@ -144,7 +142,7 @@ class Column(_Record):
     better: Literal["higher", "lower"] | None = "higher"
 
 
-class Row(_Record):
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One method's figures, by column key; a column that does not apply is left out."""
 
     method: str
@@ -154,7 +152,7 @@ class Row(_Record):
     note: str = ""
 
 
-class Table(_Record):
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Methods by metrics; every row refers to existing columns only, and no name stands twice."""
 
     name: str
@@ -175,7 +173,7 @@ class Table(_Record):
                     )
 
 
-class Curve(_Record):
+class Curve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A method's figures over the number of samples; one single size is a level, drawn as a horizontal line.
 
     Attributes:
@@ -208,7 +206,7 @@ class Curve(_Record):
             raise ValueError(f"Curve {self.method!r}: sizes must be positive and increase, got {list(self.sizes)}.")
 
 
-class Check(_Record):
+class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A bar that was set before the run: passed or missed, with the figures that decided it."""
 
     name: str
@@ -216,7 +214,7 @@ class Check(_Record):
     detail: str
 
 
-class Stage(_Record):
+class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One stage of the run and what it took.
 
     Attributes:
@@ -238,7 +236,7 @@ class Stage(_Record):
     reused: bool = False
 
 
-class Results(_Record):
+class Results(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything an evaluation found, and where it came from.
 
     Attributes:
@@ -322,14 +320,14 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"Cannot read {path} as results of schema {SCHEMA}: {error}.") from error
 
 
-def _require_finite(record: _Record, *fields: str) -> None:
+def _require_finite(record: msgspec.Struct, *fields: str) -> None:
     for field in fields:
         value = getattr(record, field)
         if value is not None and not math.isfinite(value):
             raise ValueError(f"{type(record).__name__}.{field} must be a finite number, got {value}.")
 
 
-def _require_counts(record: _Record, *fields: str) -> None:
+def _require_counts(record: msgspec.Struct, *fields: str) -> None:
     for field in fields:
         count = getattr(record, field)
         if count < 1:

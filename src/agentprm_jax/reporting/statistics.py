@@ -60,7 +60,7 @@ def estimate(values: Float[np.ndarray, "*seed task"]) -> Estimate:
     )
 
 
-def standard_error(values: Float[np.ndarray, "n"]) -> float | None:
+def standard_error(values: Float[np.ndarray, " n"]) -> float | None:
     """Standard error of the mean of independent `values` (n - 1 in the variance); None for fewer than two."""
     if len(values) < 2:
         return None
@@ -68,7 +68,7 @@ def standard_error(values: Float[np.ndarray, "n"]) -> float | None:
 
 
 def pooled_estimate(
-    statistic: Callable[[int, Int[np.ndarray, "draw"]], float],
+    statistic: Callable[[int, Int[np.ndarray, " draw"]], float],
     *,
     tasks: int,
     seeds: int = 1,
@@ -101,7 +101,9 @@ def pooled_estimate(
     drawn = np.asarray([np.mean([statistic(index, draw) for index in range(seeds)]) for draw in draws])
     defined = drawn[np.isfinite(drawn)]
     if len(defined) * 2 < len(draws):
-        raise ValueError(f"The statistic is undefined on {len(draws) - len(defined)} of {len(draws)} draws of {tasks} tasks.")
+        raise ValueError(
+            f"The statistic is undefined on {len(draws) - len(defined)} of {len(draws)} draws of {tasks} tasks."
+        )
     return Estimate(
         value=float(figures.mean()),
         stderr_tasks=float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
@@ -157,17 +159,21 @@ def paired_bootstrap(
     )
 
 
-def _paired(a: Float[np.ndarray, "seeds_a task"], b: Float[np.ndarray, "seeds_b task"]) -> Float[np.ndarray, "seed task"]:
+def _paired(
+    a: Float[np.ndarray, "seeds_a task"], b: Float[np.ndarray, "seeds_b task"]
+) -> Float[np.ndarray, "seed task"]:
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"A paired comparison needs the same tasks, got {a.shape[1]} and {b.shape[1]} of them.")
     if a.shape[0] != b.shape[0] and 1 not in (a.shape[0], b.shape[0]):
-        raise ValueError(f"A paired comparison needs the same seeds or none, got {a.shape[0]} and {b.shape[0]} of them.")
+        raise ValueError(
+            f"A paired comparison needs the same seeds or none, got {a.shape[0]} and {b.shape[0]} of them."
+        )
     return a - b
 
 
 def _resampled_means(
     values: Float[np.ndarray, "seed task"], resamples: int, rng: np.random.Generator
-) -> Float[np.ndarray, "resample"]:
+) -> Float[np.ndarray, " resample"]:
     """Means over `resamples` draws of seeds and tasks, through how often each was drawn."""
     seeds, tasks = values.shape
     means = []

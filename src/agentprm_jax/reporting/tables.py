@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentprm_jax.reporting.formatting import (
+    MINUS,
     describe_comparison,
     format_count,
     format_difference,
     format_estimate,
     format_minutes,
     format_number,
+    format_sample,
 )
 from agentprm_jax.reporting.methods import method_label
 from agentprm_jax.reporting.results import Check, Column, Comparison, Estimate, Results, Row, Stage, Table
@@ -20,10 +22,11 @@ from agentprm_jax.reporting.results import Check, Column, Comparison, Estimate, 
 if TYPE_CHECKING:
     import rich.console
     import rich.table
+    import rich.text
 
 UNPROVEN = "†"
 KIND_TITLES = {"method": "methods", "control": "controls", "bound": "bounds"}
-COMPARISON_HEADER = ("metric", "a", "b", "a − b [interval]", "P(a > b)", "verdict")
+COMPARISON_HEADER = ("metric", "a", "b", f"a {MINUS} b [interval]", "P(a > b)", "sample", "finding")
 STAGE_HEADER = ("stage", "time", "tokens trained on", "tokens sampled", "tokens scored", "environment steps")
 
 
@@ -52,7 +55,7 @@ def best_control(table: Table, column: Column) -> Row | None:
 
 
 def footnotes(table: Table) -> list[str]:
-    """What the marks and the ± signs of this table mean; only for what occurs in it."""
+    """What the marks and the ± signs of this table mean, where they occur, and the notes of its rows."""
     figures = [figure for row in table.rows for figure in row.estimates.values()]
     notes = []
     if any(figure.stderr_tasks is not None for figure in figures):
@@ -60,7 +63,7 @@ def footnotes(table: Table) -> list[str]:
         notes.append("± standard error over tasks" + (", then over seeds where those vary." if over_seeds else "."))
     if any(cell.unproven for row in table.rows for cell in row_cells(table, row)):
         notes.append(f"{UNPROVEN} does not beat the best control of its column, so it has shown nothing there.")
-    return notes
+    return notes + [f"{method_label(row.method)}: {row.note}" for row in table.rows if row.note]
 
 
 def terminal_table(table: Table) -> rich.table.Table:
@@ -97,13 +100,16 @@ def markdown_table(table: Table) -> str:
 def comparison_cells(comparison: Comparison) -> tuple[str, ...]:
     """One line of the comparison table, under COMPARISON_HEADER."""
     difference = comparison.difference
+    a, b = method_label(comparison.a), method_label(comparison.b)
+    undecided = difference.verdict == "undecided"
     return (
         comparison.metric,
-        method_label(comparison.a),
-        method_label(comparison.b),
+        a,
+        b,
         format_difference(difference),
         format_number(difference.probability),
-        difference.verdict,
+        format_sample(difference),
+        f"{a} and {b} cannot be told apart" if undecided else f"{a} {difference.verdict} {b}",
     )
 
 
@@ -201,7 +207,7 @@ def _cell(table: Table, row: Row, column: Column) -> Cell:
     control = best_control(table, column)
     unproven = control is not None and not _is_better(figure, control.estimates[column.key], column)
     best = _best(table, column, "method")
-    return Cell(text, best=best is not None and best.method == row.method, unproven=unproven)
+    return Cell(text, best=best is not None and figure.value == best.estimates[column.key].value, unproven=unproven)
 
 
 def _best(table: Table, column: Column, kind: str) -> Row | None:

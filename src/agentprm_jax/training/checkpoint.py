@@ -84,24 +84,31 @@ class Checkpointer:
         if step is None:
             raise CheckpointError(f"There is no checkpoint in {self.directory}.")
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            return TrainState(*self._manager.restore(step, args=ocp.args.StandardRestore(abstract)))
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"The checkpoint {self.directory / str(step)} cannot be read: {_first_line(error)} Remove that folder to "
-                "go on from the checkpoint before it (or from the start, if it is the only one)."
+                f"The checkpoint {self.directory / str(step)} cannot be read: {_first_line(error)} Remove that folder "
+                "to go on from the checkpoint before it (or from the start, if it is the only one)."
             ) from error
 
     def close(self) -> None:
-        """Waits for what is being written and lets go of the folder."""
+        """Waits for what is being written and lets go of the folder.
+
+        Raises:
+            CheckpointError: if a checkpoint could not be written.
+        """
+        self.wait()
         self._manager.close()
 
     def __enter__(self) -> Self:
         """Returns itself; leaving the block closes it."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Closes the folder; an error that is under way is not hidden by one of closing."""
-        if kind is None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the folder, unless writing has failed: closing would report the same failure again."""
+        if not isinstance(error, CheckpointError):
             self.close()
 
     def _not_written(self, error: Exception) -> CheckpointError:

@@ -96,7 +96,7 @@ class LoopConfig:
         _check(self, "microbatches", divides, f"a divisor of rows_per_batch={self.rows_per_batch}")
 
     def total_steps(self, rows: int) -> int:
-        """Number of updates on a data set of so many packed rows.
+        """Number of updates on so many packed rows; an epoch shows each once, and its last batch may be padded.
 
         Raises:
             ValueError: if there are no rows.
@@ -105,7 +105,7 @@ class LoopConfig:
             raise ValueError(f"Training needs at least one packed row, got {rows}.")
         if self.steps is not None:
             return self.steps
-        return max(1, round(self.epochs * rows / self.rows_per_batch))
+        return max(1, round(self.epochs * math.ceil(rows / self.rows_per_batch)))
 
 
 @dataclasses.dataclass(frozen=True)

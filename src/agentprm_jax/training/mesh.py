@@ -35,7 +35,7 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
 """Where every logical axis lies on the mesh; None is replicated. A name that is not here is an error."""
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """Builds the mesh (data, fsdp, tensor) from the first devices that it needs.
 
     Args:
@@ -43,7 +43,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         devices: devices to take from; None is `jax.devices()`.
 
     Raises:
-        ValueError: if there are fewer devices than the mesh needs, or if a run of several processes would leave some out.
+        ValueError: if the mesh needs more devices than there are, or a run of several processes would leave some out.
     """
     available = jax.devices() if devices is None else list(devices)
     needed = int(np.prod(config.shape))
@@ -152,7 +152,9 @@ def _parameter_sharding(mesh: Mesh, path: str, axes: LogicalAxes, shape: tuple[i
     for name, size, target in zip(axes, shape, sharding.spec, strict=True):
         parts = _parts(mesh, target)
         if size % parts:
-            raise ValueError(f"{where}: its axis {name!r} of size {size} cannot be cut into {parts} equal parts ({target}).")
+            raise ValueError(
+                f"{where}: its axis {name!r} of size {size} cannot be cut into {parts} equal parts ({target})."
+            )
     return sharding
 
 

@@ -1,5 +1,6 @@
 """Where the metrics of a run go: JSON Lines, TensorBoard, the terminal."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -40,13 +41,27 @@ class JsonLinesWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _keep_until(path, start_step)
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Appends the rows."""
-        self._file.write("".join(json.dumps(row) + "\n" for row in rows))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Appends the rows.
+
+        Raises:
+            OSError: if they cannot be written, with an answer.
+        """
+        try:
+            self._file.write("".join(json.dumps(row) + "\n" for row in rows))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            raise OSError(
+                error.errno,
+                f"Metrics could not be written to {self._path}: {error.strerror}. Make room, then run the same command "
+                "again: it goes on from the last checkpoint",
+            ) from error
 
     def close(self) -> None:
         """Closes the file."""
@@ -56,16 +71,23 @@ class JsonLinesWriter:
 class TensorBoardWriter:
     """Scalars for TensorBoard; on resuming, what was logged after `start_step` disappears."""
 
-    def __init__(self, directory: pathlib.Path, start_step: int) -> None:
-        """Opens the folder to go on after `start_step`."""
+    def __init__(self, directory: pathlib.Path, start_step: int, every: int) -> None:
+        """Opens the folder to go on after `start_step`.
+
+        Args:
+            directory: folder of the event files.
+            start_step: updates made so far; 0 begins anew.
+            every: steps between two points of a curve.
+        """
+        self._every = every
         self._writer = SummaryWriter(str(directory), purge_step=start_step + 1)
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds every field of the rows under its own name."""
+        """Adds every field of the rows that are due under its own name."""
         for row in rows:
-            for name, value in row.items():
-                if name != "step":
-                    self._writer.add_scalar(name, value, int(row["step"]))
+            if row["step"] % self._every == 0:
+                for name in row.keys() - {"step"}:
+                    self._writer.add_scalar(name, row[name], int(row["step"]))
         self._writer.flush()
 
     def close(self) -> None:
@@ -121,7 +143,9 @@ class ConsoleProgress:
             self._bar.update(self._task, completed=step, status=status)
         elif now - self._printed >= self._interval or step == self._total:
             self._printed = now
-            self._console.print(f"{self._label}: step {step:.0f}/{self._total} {status}", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"{self._label}: step {step:.0f}/{self._total} {status}", highlight=False, soft_wrap=True
+            )
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from agentprm_jax.data.batch import Batch
 from agentprm_jax.models import DecoderConfig, lm_logits, promises
 from agentprm_jax.numerics.losses import agentprm_loss, cross_entropy, orm_loss, value_loss
-from agentprm_jax.numerics.targets import promise_targets
+from agentprm_jax.numerics.steps import last_step
+from agentprm_jax.numerics.targets import PromiseTargets, promise_targets
 from agentprm_jax.numerics.weighted import Weighted
 from agentprm_jax.training.config import PrmObjectiveConfig
 from agentprm_jax.training.mesh import Constrain
@@ -32,11 +32,14 @@ class ObjectiveOutput(NamedTuple):
     counts: dict[str, jax.Array]
 
 
+TracedBatch = Any
+"""A `data.Batch` as it looks inside jit: the same fields, holding traced arrays."""
+
 Objective = Callable[[PyTree, Any], ObjectiveOutput]
 
 
 class _Labelled(NamedTuple):
-    """Loss of one method: parts to report, their sum, and labels `[b, m, u]` with the steps `[b, m, u]` that have one."""
+    """Loss of one method, its parts to report, labels `[b, m, u]` and the steps `[b, m, u]` that have one."""
 
     loss: Weighted
     parts: dict[str, Weighted]
@@ -47,7 +50,7 @@ class _Labelled(NamedTuple):
 def sft_objective(config: DecoderConfig, constrain: Constrain) -> Objective:
     """Cross entropy of the tokens whose `loss_mask` is set, each predicted from what precedes it in its segment."""
 
-    def objective(params: PyTree, batch: Batch) -> ObjectiveOutput:
+    def objective(params: PyTree, batch: TracedBatch) -> ObjectiveOutput:
         logits = lm_logits(
             config, params, batch.tokens, positions=batch.positions, segments=batch.segments, constrain=constrain
         )
@@ -70,7 +73,7 @@ def prm_objective(config: DecoderConfig, prm: PrmObjectiveConfig, constrain: Con
     """
     method = METHODS[prm.method]
 
-    def objective(params: PyTree, batch: Batch) -> ObjectiveOutput:
+    def objective(params: PyTree, batch: TracedBatch) -> ObjectiveOutput:
         predicted = promises(config, params, batch, constrain=constrain)
         result = method(prm, predicted, batch)
         means = {
@@ -83,16 +86,9 @@ def prm_objective(config: DecoderConfig, prm: PrmObjectiveConfig, constrain: Con
     return objective
 
 
-def _agentprm(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: Batch) -> _Labelled:
+def _agentprm(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: TracedBatch) -> _Labelled:
     """AgentPRM, eq. 4-14 (arXiv 2511.08325)."""
-    targets = promise_targets(
-        jax.lax.stop_gradient(predicted),
-        batch.outcomes,
-        batch.step_mask,
-        initial_values=batch.initial_values,
-        gamma=prm.gamma,
-        lam=prm.lam,
-    )
+    targets = _targets(prm, predicted, batch)
     loss = agentprm_loss(
         predicted,
         targets,
@@ -105,9 +101,39 @@ def _agentprm(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: 
     return _Labelled(Weighted(loss.total, loss.weight), parts, targets.promise, batch.step_mask)
 
 
-def _agentprm_without_progress(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: Batch) -> _Labelled:
+def _agentprm_no_la(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: TracedBatch) -> _Labelled:
     """The ablation that keeps the TD labels and drops the progress loss."""
-    targets = promise_targets(
+    targets = _targets(prm, predicted, batch)
+    loss = value_loss(predicted, targets.promise, batch.step_mask)
+    return _Labelled(loss, {"promise_loss": loss}, targets.promise, batch.step_mask)
+
+
+def _pvm(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: TracedBatch) -> _Labelled:
+    """The process value model: every step is labelled with the outcome."""
+    labels = jnp.where(batch.step_mask, batch.outcomes[..., None], 0.0)
+    loss = value_loss(predicted, labels, batch.step_mask)
+    return _Labelled(loss, {"promise_loss": loss}, labels, batch.step_mask)
+
+
+def _orm(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: TracedBatch) -> _Labelled:
+    """The outcome reward model: the last step alone, labelled with the outcome."""
+    loss = orm_loss(predicted, batch.outcomes, batch.step_mask)
+    last = last_step(batch.step_mask)
+    return _Labelled(loss, {"promise_loss": loss}, jnp.where(last, batch.outcomes[..., None], 0.0), last)
+
+
+METHODS: Mapping[str, Callable[[PrmObjectiveConfig, jax.Array, TracedBatch], _Labelled]] = {
+    "agentprm": _agentprm,
+    "agentprm_no_la": _agentprm_no_la,
+    "pvm": _pvm,
+    "orm": _orm,
+}
+"""The loss of every `PrmObjectiveConfig.method`."""
+
+
+def _targets(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: TracedBatch) -> PromiseTargets:
+    """TD labels, made of the very promises that they will judge."""
+    return promise_targets(
         jax.lax.stop_gradient(predicted),
         batch.outcomes,
         batch.step_mask,
@@ -115,35 +141,9 @@ def _agentprm_without_progress(prm: PrmObjectiveConfig, predicted: Float[Array, 
         gamma=prm.gamma,
         lam=prm.lam,
     )
-    loss = value_loss(predicted, targets.promise, batch.step_mask)
-    return _Labelled(loss, {"promise_loss": loss}, targets.promise, batch.step_mask)
 
 
-def _pvm(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: Batch) -> _Labelled:
-    """The process value model: every step is labelled with the outcome."""
-    labels = jnp.where(batch.step_mask, batch.outcomes[..., None], 0.0)
-    loss = value_loss(predicted, labels, batch.step_mask)
-    return _Labelled(loss, {"promise_loss": loss}, labels, batch.step_mask)
-
-
-def _orm(prm: PrmObjectiveConfig, predicted: Float[Array, "b m u"], batch: Batch) -> _Labelled:
-    """The outcome reward model: the last step alone, labelled with the outcome."""
-    loss = orm_loss(predicted, batch.outcomes, batch.step_mask)
-    following = jnp.pad(batch.step_mask[..., 1:], [(0, 0), (0, 0), (0, 1)])
-    last = batch.step_mask & ~following
-    return _Labelled(loss, {"promise_loss": loss}, jnp.where(last, batch.outcomes[..., None], 0.0), last)
-
-
-METHODS: Mapping[str, Callable[[PrmObjectiveConfig, jax.Array, Batch], _Labelled]] = {
-    "agentprm": _agentprm,
-    "agentprm_no_la": _agentprm_without_progress,
-    "pvm": _pvm,
-    "orm": _orm,
-}
-"""The loss of every `PrmObjectiveConfig.method`."""
-
-
-def _next_token_mask(batch: Batch) -> Float[Array, "b t"]:
+def _next_token_mask(batch: TracedBatch) -> Float[Array, "b t"]:
     """Weight of each column's prediction: that of the next token, 0 where the next token belongs to another segment."""
     same = batch.segments[:, 1:] == batch.segments[:, :-1]
     return jnp.pad(batch.loss_mask[:, 1:] * same, [(0, 0), (0, 1)])
@@ -154,7 +154,7 @@ def _masked_mean(values: Float[Array, "b m u"], mask: Array) -> Weighted:
     return Weighted(jnp.sum(jnp.where(mask, held, 0.0)), jnp.sum(mask, dtype=jnp.float32))
 
 
-def _counts(batch: Batch) -> dict[str, jax.Array]:
+def _counts(batch: TracedBatch) -> dict[str, jax.Array]:
     return {
         "tokens": jnp.sum(batch.segments > 0, dtype=jnp.int32),
         "steps": jnp.sum(batch.step_mask, dtype=jnp.int32),

@@ -36,8 +36,8 @@ def check_record(path: pathlib.Path, record: Record) -> None:
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} is missing, so the checkpoints beside it cannot be continued: nobody knows with which settings they "
-            "were made. Choose another output folder, or remove this one."
+            f"{path} is missing, so the checkpoints beside it cannot be continued: nobody knows with which settings "
+            "they were made. Choose another output folder, or remove this one."
         )
     started, wanted = _flat(json.loads(path.read_text(encoding="utf-8"))), _flat(json.loads(json.dumps(record)))
     differing = sorted(name for name in started.keys() | wanted.keys() if started.get(name) != wanted.get(name))
@@ -45,8 +45,8 @@ def check_record(path: pathlib.Path, record: Record) -> None:
         shown = "; ".join(f"{name} was {started.get(name)!r} and is now {wanted.get(name)!r}" for name in differing[:3])
         rest = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise RunMismatch(
-            f"The run in {path.parent} was started with other settings: {shown}{rest}. Continue it with the old settings, "
-            "choose another output folder, or remove this one to start again."
+            f"The run in {path.parent} was started with other settings: {shown}{rest}. Continue it with the old "
+            "settings, choose another output folder, or remove this one to start again."
         )
 
 

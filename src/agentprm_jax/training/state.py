@@ -23,7 +23,7 @@ class TrainState(NamedTuple):
         opt_state: the optimizer's state, moments of the shapes of `params`.
     """
 
-    step: jax.Array
+    step: Any
     params: PyTree
     opt_state: PyTree
 
@@ -64,8 +64,8 @@ def make_init(
 ) -> Callable[[jax.Array, Mapping[str, PyTree]], TrainState]:
     """Compiles `init(key, pretrained) -> state`, which makes every array where it will lie.
 
-    `pretrained` holds top-level subtrees of the parameters, such as {"decoder": ...}, that take the place of random ones
-    (which XLA then never computes); {} starts from nothing.
+    `pretrained` holds top-level subtrees of the parameters, such as {"decoder": ...}, that take the place of random
+    ones (which XLA then never computes); {} starts from nothing.
     """
 
     def init(key: jax.Array, pretrained: Mapping[str, PyTree]) -> TrainState:
@@ -88,7 +88,9 @@ def place_pretrained(pretrained: Mapping[str, PyTree], abstract_params: Mapping[
     """
     unknown = sorted(pretrained.keys() - abstract_params.keys())
     if unknown:
-        raise ValueError(f"Pretrained parameters have the unknown subtree {unknown[0]!r}; known are {[*abstract_params]}.")
+        raise ValueError(
+            f"Pretrained parameters have the unknown subtree {unknown[0]!r}; known are {[*abstract_params]}."
+        )
     return {name: _place(name, subtree, abstract_params[name]) for name, subtree in pretrained.items()}
 
 

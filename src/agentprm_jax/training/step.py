@@ -30,9 +30,9 @@ def make_train_step(
 ) -> TrainStep:
     """Compiles `train_step(state, batch, index) -> (state, metrics)`.
 
-    The update is made only if the loss and the norm of its gradient are finite and `state.step == index`; else the state
-    comes back as it was. Since a refused update does not advance `state.step`, all later ones are refused too: the state
-    stays as it was before the first bad batch, although the host hears of it only when it next fetches metrics.
+    The update is made only if the loss and the norm of its gradient are finite and `state.step == index`; else the
+    state comes back as it was. Since a refused update does not advance `state.step`, all later ones are refused too:
+    the state stays as it was before the first bad batch, although the host hears of it only with the next metrics.
 
     Args:
         objective: the loss.
@@ -78,8 +78,8 @@ def check_batch(rows: int, microbatches: int, mesh: Mesh) -> None:
     shards = row_shards(mesh)
     if rows % (microbatches * shards):
         raise ValueError(
-            f"A batch of {rows} rows cannot be cut into {microbatches} microbatches over the {shards} devices of the mesh's "
-            f"axes {' and '.join(ROW_AXES)}; it must be a multiple of {microbatches * shards}."
+            f"A batch of {rows} rows cannot be cut into {microbatches} microbatches over the {shards} devices of the "
+            f"mesh's axes {' and '.join(ROW_AXES)}; it must be a multiple of {microbatches * shards}."
         )
 
 
@@ -92,7 +92,7 @@ def _summed(objective: Objective) -> Callable[[PyTree, Any], tuple[jax.Array, Ob
 
 
 def _cut(batch: Any, microbatches: int, mesh: Mesh) -> Any:
-    """Cuts `[b, ...]` into `[microbatches, b / microbatches, ...]`, each part lying over all devices as the whole did."""
+    """Cuts `[b, ...]` into `[microbatches, b / microbatches, ...]`, each part lying over the devices as the whole."""
     if microbatches == 1:
         return batch
     sharding = NamedSharding(mesh, PartitionSpec(None, ROW_AXES))
@@ -105,7 +105,10 @@ def _cut(batch: Any, microbatches: int, mesh: Mesh) -> Any:
 
 
 def _accumulate(
-    differentiate: Callable[[PyTree, Any], tuple[PyTree, ObjectiveOutput]], params: PyTree, batch: Any, microbatches: int
+    differentiate: Callable[[PyTree, Any], tuple[PyTree, ObjectiveOutput]],
+    params: PyTree,
+    batch: Any,
+    microbatches: int,
 ) -> tuple[PyTree, ObjectiveOutput]:
     """Sums gradients and outputs over microbatches; sums and not means, so that unequal weights cannot bias them.
 

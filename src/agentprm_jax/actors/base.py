@@ -1,0 +1,76 @@
+"""What an actor is: conversations in, sampled actions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from agentprm_jax.data.trajectory import Message
+
+
+class Action(NamedTuple):
+    """One sampled assistant message.
+
+    Attributes:
+        text: what was said, without the end-of-turn token.
+        tokens: sampled tokens, the end-of-turn token included; at least 1.
+        logprob: sum of the log-probabilities (nats) of the sampled tokens under the actor's own distribution, that is at
+            temperature 1 whatever temperature they were sampled with.
+        complete: whether the actor ended its turn; False when `max_tokens` cut it off.
+    """
+
+    text: str
+    tokens: int
+    logprob: float
+    complete: bool = True
+
+
+class Usage(NamedTuple):
+    """Tokens that an actor has worked on so far.
+
+    Attributes:
+        prompt_tokens: tokens of prompts that were run through the model.
+        sampled_tokens: tokens that were sampled.
+        cached_tokens: tokens of prompts that were not run again, because an earlier call had done so.
+    """
+
+    prompt_tokens: int = 0
+    sampled_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Actor(Protocol):
+    """A policy over conversations; calls are independent of each other for the caller."""
+
+    @property
+    def name(self) -> str:
+        """The name recorded in trajectories."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all calls so far."""
+        ...
+
+    def act(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        samples: int = 1,
+        temperature: float = 1.0,
+        seed: int | Sequence[int] = 0,
+        max_tokens: int = 32,
+    ) -> list[list[Action]]:
+        """Samples the next assistant message of every conversation.
+
+        Args:
+            conversations: the messages so far of each conversation.
+            samples: actions for each conversation.
+            temperature: of the sampling; 0 always takes the likeliest token.
+            seed: one for all conversations, or one for each.
+            max_tokens: most tokens an action may have, the end-of-turn token included.
+
+        Returns:
+            `samples` actions for each conversation, in the order of `conversations`.
+        """
+        ...

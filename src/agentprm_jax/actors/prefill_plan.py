@@ -1,0 +1,79 @@
+"""Which prompts are read together, so that little is padding and few shapes are compiled."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+# What one more call of the model costs beside its tokens (copies of the rows, dispatch), in tokens; it keeps groups few.
+_CALL_COST = 512
+
+
+class Pass(NamedTuple):
+    """One call of the model on some of the prompts.
+
+    Attributes:
+        members: int64 [m]. Places of the prompts.
+        starts: int64 [m]. New tokens of each that earlier passes have read.
+        counts: int64 [m]. New tokens of each that this pass reads, in [1, columns].
+        columns: tokens a row that the call is compiled for.
+    """
+
+    members: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    columns: int
+
+
+def at_least(sizes: Sequence[int], needed: int) -> int:
+    """The smallest of the rising `sizes` that is not below `needed`; the largest if none is."""
+    return sizes[min(bisect.bisect_left(sizes, needed), len(sizes) - 1)]
+
+
+def plan_passes(counts: Int[np.ndarray, "n"], lengths: Sequence[int], row_counts: Sequence[int]) -> Iterator[Pass]:
+    """Cuts the new tokens of prompts into passes.
+
+    Args:
+        counts: new tokens of each prompt, at least 1; at most `row_counts[-1]` prompts.
+        lengths: rising numbers of columns to choose from.
+        row_counts: rising numbers of rows to choose from.
+
+    Yields:
+        Passes to be made in this order; together they read every new token once.
+    """
+    longest = lengths[-1]
+    starts = np.zeros_like(counts)
+    while len(longer := np.flatnonzero(counts - starts > longest)):
+        yield Pass(longer, starts[longer], np.full(len(longer), longest), longest)
+        starts[longer] += longest
+    left = counts - starts
+    bucket = np.searchsorted(np.asarray(lengths), left)
+    for low, high in _cheapest_groups(np.bincount(bucket, minlength=len(lengths)).tolist(), lengths, row_counts):
+        members = np.flatnonzero((bucket >= low) & (bucket < high))
+        if len(members):
+            yield Pass(members, starts[members], left[members], lengths[high - 1])
+
+
+def _cheapest_groups(
+    population: Sequence[int], lengths: Sequence[int], row_counts: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Half-open ranges of lengths to be padded to the longest of the range, by dynamic programming over the lengths."""
+    costs, cuts = [0], [0]
+    for high in range(1, len(lengths) + 1):
+        options = []
+        for low in range(high):
+            rows = sum(population[low:high])
+            call = at_least(row_counts, rows) * lengths[high - 1] + _CALL_COST if rows else 0
+            options.append((costs[low] + call, low))
+        cost, cut = min(options)
+        costs.append(cost)
+        cuts.append(cut)
+    groups, high = [], len(lengths)
+    while high:
+        groups.append((cuts[high], high))
+        high = cuts[high]
+    return groups[::-1]

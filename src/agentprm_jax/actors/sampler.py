@@ -1,0 +1,306 @@
+"""The native sampler: an actor that runs a language model of this package in full batches, cached over turns."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from agentprm_jax.actors.base import Action, Usage
+from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.actors.generation import Drawing, Drawn, Reading, draw_actions, init_store, read_prompts
+from agentprm_jax.actors.prefill_plan import Pass, at_least, plan_passes
+from agentprm_jax.actors.slots import Prompts, SlotTable
+from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.data.trajectory import Message
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.forward import Params
+
+_CACHED_TEXTS = 1 << 16
+
+
+class _Request(NamedTuple):
+    """A call as one row per action: the k-th sample of conversation i is row `i * samples + k`."""
+
+    prompts: Prompts  # without repetitions, shortest first
+    prompt: np.ndarray  # [n] place of the row's prompt
+    entropy: np.ndarray  # uint32 [n, 4] what the row's random numbers are a function of
+    temperature: float
+    max_tokens: int
+
+
+class NativeSampler:
+    """Samples actions from a language model.
+
+    For the caller every call stands alone. Between calls the sampler keeps keys and values of conversations in slots, so
+    that a turn costs its own tokens only. A row's random numbers are a function of its seed, the number of its sample,
+    the tokens of its conversation and the index of the token: not of the batch that it is sampled in. Two conversations
+    under one seed get independent numbers unless they are equal, token for token. Special tokens other than the
+    end of the turn are never sampled: as the text of an action they would mean something else.
+
+    Attributes:
+        name: the name recorded in trajectories.
+        config: shape of the decoder.
+        encoder: turns conversations into tokens.
+        sampler_config: sizes.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        params: Params,
+        encoder: ChatEncoder,
+        sampler_config: SamplerConfig | None = None,
+        *,
+        name: str = "native",
+    ):
+        """Allocates the slots.
+
+        Raises:
+            ValueError: the tokenizer has more tokens than the model, or slots hold more tokens than the model is meant for.
+        """
+        self.sampler_config = sampler_config or SamplerConfig()
+        if encoder.vocab_size > config.vocab_size:
+            raise ValueError(
+                f"The tokenizer has {encoder.vocab_size} tokens, but the model embeds only {config.vocab_size}: they do "
+                "not belong together."
+            )
+        if self.sampler_config.capacity > config.max_positions:
+            raise ValueError(
+                f"SamplerConfig.capacity must be at most the model's max_positions={config.max_positions}, "
+                f"got {self.sampler_config.capacity}."
+            )
+        self.name = name
+        self.config = config
+        self.encoder = encoder
+        self._params = params
+        self._table = SlotTable(self.sampler_config.slots, self.sampler_config.capacity)
+        self._store = init_store(config, self.sampler_config.slots, self.sampler_config.capacity)
+        self._sayable = _sayable_tokens(encoder, config.vocab_size)
+        self._usage = Usage()
+        self._text = functools.lru_cache(_CACHED_TEXTS)(lambda data: encoder.decode_action(memoryview(data).cast("i")))
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all calls so far."""
+        return self._usage
+
+    def act(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        samples: int = 1,
+        temperature: float = 1.0,
+        seed: int | Sequence[int] = 0,
+        max_tokens: int = 32,
+    ) -> list[list[Action]]:
+        """Samples the next assistant message of every conversation.
+
+        Args:
+            conversations: the messages so far of each conversation; equal ones are read once.
+            samples: actions for each conversation; they share its prompt.
+            temperature: of the sampling, finite and at least 0; 0 takes the likeliest token.
+            seed: one for all conversations or one for each, in [0, 2**64).
+            max_tokens: most tokens an action may have, the end-of-turn token included. An action that is cut off there is
+                returned with `complete=False`.
+
+        Returns:
+            `samples` actions for each conversation, in order.
+
+        Raises:
+            ValueError: a number is out of range, or a conversation does not fit into a slot; nothing is sampled then.
+        """
+        if not conversations:
+            return []
+        _check_numbers(samples, temperature, max_tokens, self.sampler_config.max_tokens)
+        request = self._request(conversations, samples, temperature, seed, max_tokens)
+        actions = self._act(request)
+        return [actions[start : start + samples] for start in range(0, len(actions), samples)]
+
+    def _request(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        samples: int,
+        temperature: float,
+        seed: int | Sequence[int],
+        max_tokens: int,
+    ) -> _Request:
+        seeds = _seeds(seed, len(conversations))
+        keys = [array("i", self.encoder.prompt_tokens(messages)).tobytes() for messages in conversations]
+        self._check_room(keys, max_tokens)
+        unique = sorted(set(keys), key=len)
+        place = {key: index for index, key in enumerate(unique)}
+        contents = {key: zlib.crc32(key) for key in unique}
+        rows = np.asarray([(seeds[i] & 0xFFFFFFFF, seeds[i] >> 32, contents[key]) for i, key in enumerate(keys)])
+        numbers = np.tile(np.arange(samples), len(keys))[:, None]
+        return _Request(
+            prompts=Prompts.from_keys(unique),
+            prompt=np.repeat([place[key] for key in keys], samples),
+            entropy=np.hstack([np.repeat(rows, samples, axis=0), numbers]).astype(np.uint32),
+            temperature=temperature,
+            max_tokens=max_tokens,
+        )
+
+    def _check_room(self, keys: Sequence[bytes], max_tokens: int) -> None:
+        capacity = self.sampler_config.capacity
+        for index, key in enumerate(keys):
+            if len(key) // 4 + max_tokens > capacity:
+                raise ValueError(
+                    f"Conversation {index} has {len(key) // 4} tokens, which with an action of up to {max_tokens} tokens is "
+                    f"more than a slot holds: raise SamplerConfig.capacity, now {capacity}."
+                )
+
+    def _act(self, request: _Request) -> list[Action]:
+        """Actions of all rows, in the order of the rows."""
+        self._table.tick()
+        config = self.sampler_config
+        by_prompt = np.argsort(request.prompt, kind="stable")
+        chunks = [by_prompt[start : start + config.rows] for start in range(0, len(by_prompt), config.rows)]
+        if len(chunks) > 1:
+            self._table.match(request.prompts)  # so that no chunk takes a slot that a later one continues
+        keep_all = len(by_prompt) <= config.slots
+        actions: dict[int, Action] = {}
+        for rows in chunks:
+            actions.update(zip(rows.tolist(), self._act_chunk(request, rows, keep_all), strict=True))
+        return [actions[row] for row in range(len(by_prompt))]
+
+    def _act_chunk(self, request: _Request, rows: Int[np.ndarray, "b"], keep_all: bool) -> Iterator[Action]:
+        """Actions of some rows.
+
+        The first row of a prompt goes on in the prompt's slot; the others get a slot of their own when all are kept.
+        """
+        places, firsts, prompt = np.unique(request.prompt[rows], return_index=True, return_inverse=True)
+        prompts = request.prompts.take(places)
+        window = at_least(self.sampler_config.windows, int(prompts.lengths.max()) + request.max_tokens)
+        slots = self._read(prompts, window)
+        targets = np.full(len(rows), -1, np.int64)
+        if keep_all:
+            targets[:] = self._table.others(len(rows), slots) if len(rows) > len(places) else -1
+        targets[firsts] = slots
+        drawn = self._draw(request, rows, slots[prompt], prompts.lengths[prompt], targets, window)
+        kept = np.flatnonzero(targets >= 0)
+        said = [drawn.tokens[row, : count - 1].tobytes() for row, count in enumerate(drawn.counts.tolist())]
+        keys = [prompts.keys[prompt[row]] + said[row] for row in kept.tolist()]
+        self._table.record(targets[kept], Prompts.from_keys(keys))
+        return self._actions(drawn)
+
+    def _read(self, prompts: Prompts, window: int) -> Int[np.ndarray, "n"]:
+        """Brings prompts into slots and returns which."""
+        sources, matched = self._table.match(prompts)
+        targets = self._table.claim(sources, matched)
+        self._table.forget(targets)
+        counts = prompts.lengths - matched
+        for step in plan_passes(counts, self.sampler_config.prefill_lengths, self.sampler_config.row_counts):
+            begin = matched[step.members] + step.starts
+            reading = self._reading(step, sources[step.members], begin, targets[step.members], prompts)
+            self._store = read_prompts(self.config, self._params, self._store, reading, window=window)
+            sources[step.members] = targets[step.members]
+        self._table.record(targets, prompts)
+        used = self._usage
+        cached, computed = used.cached_tokens + int(matched.sum()), used.prompt_tokens + int(counts.sum())
+        self._usage = used._replace(cached_tokens=cached, prompt_tokens=computed)
+        return targets
+
+    def _reading(
+        self,
+        step: Pass,
+        sources: Int[np.ndarray, "m"],
+        begin: Int[np.ndarray, "m"],
+        targets: Int[np.ndarray, "m"],
+        prompts: Prompts,
+    ) -> Reading:
+        rows = at_least(self.sampler_config.row_counts, len(step.members))
+        columns = np.minimum(begin[:, None] + np.arange(step.columns), prompts.tokens.shape[1] - 1)
+        return Reading(
+            sources=_padded(sources, rows),
+            matched=_padded(begin, rows),
+            targets=self._padded_targets(targets, rows),
+            tokens=_padded(prompts.tokens[step.members[:, None], columns], rows),
+            counts=_padded(step.counts, rows),
+        )
+
+    def _draw(
+        self,
+        request: _Request,
+        rows: Int[np.ndarray, "b"],
+        sources: Int[np.ndarray, "b"],
+        lengths: Int[np.ndarray, "b"],
+        targets: Int[np.ndarray, "b"],
+        window: int,
+    ) -> Drawn:
+        """Samples the actions of some rows; returns NumPy arrays of as many rows."""
+        size = at_least(self.sampler_config.row_counts, len(rows))
+        drawing = Drawing(
+            sources=_padded(sources, size),
+            lengths=_padded(lengths, size),
+            targets=self._padded_targets(targets, size),
+            active=np.arange(size) < len(rows),
+            entropy=_padded(request.entropy[rows], size, np.uint32),
+        )
+        self._store, drawn = draw_actions(
+            self.config,
+            self._params,
+            self._store,
+            drawing,
+            np.float32(request.temperature),
+            np.int32(request.max_tokens),
+            self._sayable,
+            window=window,
+            room=self.sampler_config.max_tokens,
+            end=self.encoder.end_of_turn_id,
+        )
+        return Drawn(*(np.asarray(part)[: len(rows)] for part in drawn))
+
+    def _padded_targets(self, targets: Int[np.ndarray, "m"], rows: int) -> Int[np.ndarray, "b"]:
+        """Targets of `rows` rows, different ones beyond the slots for rows that are not to be kept."""
+        places = self.sampler_config.slots + np.arange(rows)
+        places[: len(targets)] = np.where(targets < 0, places[: len(targets)], targets)
+        return places.astype(np.int32)
+
+    def _actions(self, drawn: Drawn) -> Iterator[Action]:
+        counts = drawn.counts.tolist()
+        self._usage = self._usage._replace(sampled_tokens=self._usage.sampled_tokens + sum(counts))
+        rows = zip(drawn.tokens, counts, drawn.logprobs.tolist(), drawn.complete.tolist(), strict=True)
+        for tokens, count, logprob, complete in rows:
+            yield Action(self._text(tokens[:count].tobytes()), count, logprob, complete)
+
+
+def _sayable_tokens(encoder: ChatEncoder, vocab_size: int) -> Bool[np.ndarray, "v"]:
+    """Tokens that may be sampled: those whose text means the same when it is read again, and the end of the turn."""
+    sayable = np.arange(vocab_size) < encoder.vocab_size
+    special = [index for index, token in encoder.tokenizer.added_tokens_decoder.items() if token.special]
+    sayable[special] = False
+    sayable[encoder.end_of_turn_id] = True
+    return sayable
+
+
+def _padded(rows: np.ndarray, size: int, dtype: type = np.int32) -> np.ndarray:
+    """The array with rows of zeros appended up to `size`."""
+    padded = np.zeros((size, *rows.shape[1:]), dtype)
+    padded[: len(rows)] = rows
+    return padded
+
+
+def _seeds(seed: int | Sequence[int], count: int) -> list[int]:
+    """One seed for each conversation."""
+    seeds = [seed] * count if isinstance(seed, int) else [int(one) for one in seed]
+    if len(seeds) != count:
+        raise ValueError(f"There should be one seed, or one for each of {count} conversations, got {len(seeds)}.")
+    for one in seeds:
+        if not 0 <= one < 1 << 64:
+            raise ValueError(f"A seed should be in [0, 2**64), got {one}.")
+    return seeds
+
+
+def _check_numbers(samples: int, temperature: float, max_tokens: int, most: int) -> None:
+    if samples < 1:
+        raise ValueError(f"samples should be at least 1, got {samples}.")
+    if not 0.0 <= temperature < float("inf"):
+        raise ValueError(f"temperature should be finite and at least 0, got {temperature}.")
+    if not 1 <= max_tokens <= most:
+        raise ValueError(f"max_tokens should be in [1, {most}] (SamplerConfig.max_tokens), got {max_tokens}.")

@@ -1,0 +1,194 @@
+"""Packs trajectories of many lengths into rows of one length, so that jit compiles few shapes and little is padding."""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from agentprm_jax.data.batch import Batch, Example, lay_out
+
+ROW_LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+WINDOW = 4096
+
+_NO_EXAMPLES: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PackedRows:
+    """Examples assigned to rows; the arrays of a batch are written when it is asked for.
+
+    Attributes:
+        examples: All examples, in the order given to ``pack``.
+        members: For each row, the places of its examples in ``examples``; the k-th one is segment k + 1.
+        dropped: Places of the examples that were too long and left out.
+        length: Tokens of a row.
+        max_segments: Examples that a row has room for.
+        max_steps: Steps that an example has room for.
+    """
+
+    examples: Sequence[Example]
+    members: tuple[tuple[int, ...], ...]
+    dropped: tuple[int, ...]
+    length: int
+    max_segments: int
+    max_steps: int
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.members)
+
+    def __repr__(self) -> str:
+        """A summary: loaders print what they hold, and the data are long."""
+        return f"PackedRows({len(self)} rows of {self.length} tokens, {self.padding_share:.1%} padding)"
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the tokens of all rows that is padding, in [0, 1]."""
+        used = sum(len(self.examples[index].encoded.tokens) for row in self.members for index in row)
+        return 1.0 - used / (len(self) * self.length) if self.members else 0.0
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The batch of some rows.
+
+        Args:
+            rows: Row numbers; -1 is a row of nothing but padding, to fill up a last batch.
+
+        Returns:
+            The batch, in the order of ``rows``.
+        """
+        chosen = [[self.examples[index] for index in self.members[row]] if row >= 0 else _NO_EXAMPLES for row in rows]
+        return lay_out(chosen, length=self.length, max_segments=self.max_segments, max_steps=self.max_steps)
+
+
+def pack(
+    examples: Sequence[Example],
+    *,
+    length: int,
+    max_segments: int | None = None,
+    max_steps: int | None = None,
+    too_long: Literal["raise", "drop"] = "raise",
+    window: int = WINDOW,
+) -> PackedRows:
+    """Assigns examples to rows: within each window of the data, longest first, each to the fullest row that it fits in.
+
+    Args:
+        examples: What to pack; the result is a function of their order.
+        length: Tokens of a row.
+        max_segments: Examples that a row has room for; when not given, as many as the fullest row needs.
+        max_steps: Steps that an example has room for; when not given, as many as the longest example needs.
+        too_long: What to do with an example of more than ``length`` tokens or ``max_steps`` steps: ``raise``, or
+            ``drop`` it and count it in ``dropped``.
+        window: Number of consecutive examples that are packed among each other.
+
+    Returns:
+        The rows.
+
+    Raises:
+        ValueError: If an example is too long and ``too_long`` is ``raise``, or an argument is out of range.
+    """
+    for name, value in (
+        ("length", length),
+        ("max_segments", max_segments),
+        ("max_steps", max_steps),
+        ("window", window),
+    ):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} should be at least 1, got {value}.")
+    if too_long not in ("raise", "drop"):
+        raise ValueError(f"too_long should be 'raise' or 'drop', got {too_long!r}.")
+    steps_allowed = max_steps or max((len(example.encoded.readouts) for example in examples), default=0) or 1
+    kept, dropped = [], []
+    for index, example in enumerate(examples):
+        fits = len(example.encoded.tokens) <= length and len(example.encoded.readouts) <= steps_allowed
+        (kept if fits else dropped).append(index)
+    if dropped and too_long == "raise":
+        raise _too_long(examples[dropped[0]], len(dropped), length, steps_allowed)
+    rows = assign_rows([len(examples[index].encoded.tokens) for index in kept], length, max_segments, window)
+    members = tuple(tuple(kept[place] for place in row) for row in rows)
+    segments = max_segments or max(map(len, members), default=1)
+    return PackedRows(tuple(examples), members, tuple(dropped), length, segments, steps_allowed)
+
+
+def assign_rows(
+    lengths: Sequence[int], length: int, max_segments: int | None = None, window: int = WINDOW
+) -> list[list[int]]:
+    """Best-fit decreasing inside windows: which lengths share a row.
+
+    Args:
+        lengths: Tokens of each example, at most ``length``.
+        length: Tokens of a row.
+        max_segments: Examples that a row has room for; no limit when not given.
+        window: Number of consecutive examples that are packed among each other.
+
+    Returns:
+        For each row the places of its examples in ``lengths``, in increasing order.
+    """
+    rows = []
+    for start in range(0, len(lengths), window):
+        part = lengths[start : start + window]
+        rows.extend(sorted(start + place for place in row) for row in _best_fit(part, length, max_segments))
+    return rows
+
+
+def _best_fit(lengths: Sequence[int], length: int, max_segments: int | None) -> list[list[int]]:
+    rows: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (free tokens, row) of the rows that can take more, sorted
+    for place in np.argsort(-np.asarray(lengths, np.int64), kind="stable").tolist():
+        found = bisect.bisect_left(room, (lengths[place], -1))
+        if found < len(room):
+            free, row = room.pop(found)
+        else:
+            free, row = length, len(rows)
+            rows.append([])
+        rows[row].append(place)
+        if max_segments is None or len(rows[row]) < max_segments:
+            bisect.insort(room, (free - lengths[place], row))
+    return rows
+
+
+def choose_length(
+    lengths: Sequence[int],
+    *,
+    choices: Sequence[int] = ROW_LENGTHS,
+    most_padding: float = 0.1,
+    max_segments: int | None = None,
+) -> int:
+    """The shortest row length of a closed set that holds every example and wastes little.
+
+    Args:
+        lengths: Tokens of each example.
+        choices: The row lengths to choose from.
+        most_padding: Share of padding to accept, in [0, 1].
+        max_segments: As for ``pack``.
+
+    Returns:
+        The shortest choice that holds the longest example with at most that share of padding; if every choice pads
+        more, the one that pads least.
+
+    Raises:
+        ValueError: If there are no examples, or the longest is longer than every choice.
+    """
+    if not len(lengths):
+        raise ValueError("A row length can only be chosen for at least one example, got none.")
+    able = sorted(choice for choice in choices if choice >= max(lengths))
+    if not able:
+        raise ValueError(
+            f"The longest row length, {max(choices)} tokens, should hold every example, got one of {max(lengths)}."
+        )
+    shares = {}
+    for choice in able:
+        rows = assign_rows(lengths, choice, max_segments)
+        shares[choice] = 1.0 - sum(lengths) / (len(rows) * choice)
+        if shares[choice] <= most_padding:
+            return choice
+    return min(able, key=lambda choice: (shares[choice], choice))
+
+
+def _too_long(example: Example, count: int, length: int, steps: int) -> ValueError:
+    return ValueError(
+        f"Every trajectory should have at most {length} tokens and {steps} steps, but {count} have more; the first is "
+        f"{example.encoded.id} with {len(example.encoded.tokens)} tokens and {len(example.encoded.readouts)} steps. "
+        "Choose a longer row, or drop such trajectories with too_long='drop'."
+    )

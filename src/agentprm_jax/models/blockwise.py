@@ -1,0 +1,93 @@
+"""Causal attention within segments, computed in blocks of queries, with its own gradient.
+
+A block of queries meets only the keys up to its end, so that the upper triangle is never computed, and blocks fit in a
+processor's cache. The backward pass recomputes the weights from the logarithm of their sums, as FlashAttention does
+(arXiv 2205.14135), so that memory grows with the length and not with its square.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from agentprm_jax.models.products import contract
+
+SMALLEST_BLOCK = 64
+MOST_BLOCKS = 8
+
+Residuals = tuple[Array, Array, Array, Array, Array, Array]
+
+
+@jax.custom_vjp
+def blockwise_attention(
+    queries: Float[Array, "b k g t e"],
+    keys: Float[Array, "b k t e"],
+    values: Float[Array, "b k t e"],
+    segments: Int[Array, "b t"],
+) -> Float[Array, "b k g t e"]:
+    """Scaled dot-product attention of each token over itself and earlier columns of the same segment of its row.
+
+    Scores, softmax and sums are float32; operands of products have the dtype of `queries`. Reverse mode only.
+    """
+    return _forward(queries, keys, values, segments)[0]
+
+
+def _forward(
+    queries: Float[Array, "b k g t e"],
+    keys: Float[Array, "b k t e"],
+    values: Float[Array, "b k t e"],
+    segments: Int[Array, "b t"],
+) -> tuple[Float[Array, "b k g t e"], Residuals]:
+    outs, log_sums = [], []
+    for start, stop in _blocks(queries.shape[3]):
+        scores = _block_scores(queries, keys, segments, start, stop)
+        peak = scores.max(-1, keepdims=True)
+        weights = jnp.exp(scores - peak)
+        total = weights.sum(-1, keepdims=True)
+        mixed = contract("bkgts,bkse->bkgte", weights.astype(values.dtype), values[:, :, :stop])
+        outs.append((mixed / total).astype(values.dtype))
+        log_sums.append(peak + jnp.log(total))
+    out, log_sum = jnp.concatenate(outs, axis=3), jnp.concatenate(log_sums, axis=3)
+    return out, (queries, keys, values, segments, out, log_sum)
+
+
+def _backward(
+    residuals: Residuals, cotangent: Float[Array, "b k g t e"]
+) -> tuple[Float[Array, "b k g t e"], Float[Array, "b k t e"], Float[Array, "b k t e"], None]:
+    queries, keys, values, segments, out, log_sum = residuals
+    scale = queries.shape[-1] ** -0.5
+    mean = jnp.sum(cotangent.astype(jnp.float32) * out.astype(jnp.float32), axis=-1, keepdims=True)
+    for_queries = []
+    for_keys, for_values = jnp.zeros(keys.shape, jnp.float32), jnp.zeros(values.shape, jnp.float32)
+    for start, stop in _blocks(queries.shape[3]):
+        block_queries, block_cotangent = queries[:, :, :, start:stop], cotangent[:, :, :, start:stop]
+        weights = jnp.exp(_block_scores(queries, keys, segments, start, stop) - log_sum[:, :, :, start:stop])
+        for_weights = contract("bkgte,bkse->bkgts", block_cotangent, values[:, :, :stop])
+        for_scores = (weights * (for_weights - mean[:, :, :, start:stop]) * scale).astype(queries.dtype)
+        for_queries.append(contract("bkgts,bkse->bkgte", for_scores, keys[:, :, :stop]).astype(queries.dtype))
+        pad = ((0, 0), (0, 0), (0, keys.shape[2] - stop), (0, 0))
+        for_keys += jnp.pad(contract("bkgts,bkgte->bkse", for_scores, block_queries), pad)
+        for_values += jnp.pad(contract("bkgts,bkgte->bkse", weights.astype(values.dtype), block_cotangent), pad)
+    for_all_queries = jnp.concatenate(for_queries, axis=3)
+    return for_all_queries, for_keys.astype(keys.dtype), for_values.astype(values.dtype), None
+
+
+blockwise_attention.defvjp(_forward, _backward)
+
+
+def _blocks(length: int) -> list[tuple[int, int]]:
+    size = max(SMALLEST_BLOCK, -(-length // MOST_BLOCKS))
+    return [(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _block_scores(
+    queries: Float[Array, "b k g t e"],
+    keys: Float[Array, "b k t e"],
+    segments: Int[Array, "b t"],
+    start: int,
+    stop: int,
+) -> Float[Array, "b k g c s"]:
+    """Masked scores of the queries in columns [start, stop) against the keys in columns [0, stop)."""
+    products = contract("bkgte,bkse->bkgts", queries[:, :, :, start:stop], keys[:, :, :stop])
+    causal = jnp.arange(start, stop)[:, None] >= jnp.arange(stop)
+    seen = causal & (segments[:, start:stop, None] == segments[:, None, :stop])
+    return jnp.where(seen[:, None, None], products * queries.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)

@@ -1,0 +1,82 @@
+"""Bars that were set before the run: whether the setting is honest, whether the value function works, whether it helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from agentprm_jax.reporting.controls import LENGTH_CONTROLS
+from agentprm_jax.reporting.findings import Findings
+from agentprm_jax.reporting.methods import method_label
+from agentprm_jax.reporting.results import Check, Difference
+from agentprm_jax.reporting.statistics import paired_bootstrap
+
+LEAK_TOLERANCE = 0.05
+AUC_AT_STEP_3, AUC_NOT_FINISH = 0.75, 0.60
+STANDARD_ERRORS = 2.0
+AT = "bon_8"
+
+
+def quickstart_bars(findings: Findings) -> tuple[Check, ...]:
+    """All bars in the order of the argument: no leak, a value function above chance, a gain in both searches."""
+    return (*_no_leak(findings), *_ranking(findings), *_best_of_n(findings), *_beam(findings))
+
+
+def _no_leak(findings: Findings) -> Iterator[Check]:
+    gains = {
+        (name, column): float(np.mean(findings.outcomes(name, column)) - np.mean(findings.outcomes("random", column)))
+        for name in LENGTH_CONTROLS
+        for column in findings.columns
+        if column.startswith("bon_")
+    }
+    (name, column), gain = max(gains.items(), key=lambda item: item[1])
+    yield Check(
+        name=f"No length control beats a random choice by more than {LEAK_TOLERANCE:.2f}",
+        passed=gain <= LEAK_TOLERANCE,
+        detail=f"the largest gain is {gain:+.3f} ({method_label(name)}, {column.replace('bon_', 'N = ')})",
+    )
+
+
+def _ranking(findings: Findings) -> Iterator[Check]:
+    for title, bar, figure in (
+        ("AUC within a task at step 3", AUC_AT_STEP_3, lambda m: m.step_auc(2)),
+        ("AUC within a task over steps that are not finish", AUC_NOT_FINISH, lambda m: m.mean_auc(finish=False)),
+    ):
+        found = {name: figure(findings.metrics(name)).value for name in findings.methods}
+        best = max(found, key=lambda name: found[name])
+        yield Check(
+            name=f"{title}: the best PRM has at least {bar:.2f}",
+            passed=found[best] >= bar,
+            detail=f"{found[best]:.3f} ({method_label(best)})",
+        )
+
+
+def _best_of_n(findings: Findings) -> Iterator[Check]:
+    if not findings.has("agentprm", AT):
+        return
+    for control in findings.controls:
+        if findings.has(control, AT):
+            yield _above(findings, "agentprm", control, [AT], "BoN@8")
+
+
+def _beam(findings: Findings) -> Iterator[Check]:
+    beams = [column for column in findings.columns if column.startswith("beam_")]
+    if beams and all(findings.has(name, column) for name in ("agentprm", "orm") for column in beams):
+        yield _above(findings, "agentprm", "orm", beams, "the mean over beams")
+
+
+def _above(findings: Findings, a: str, b: str, columns: list[str], where: str) -> Check:
+    left = np.mean([findings.outcomes(a, column) for column in columns], axis=0)
+    right = np.mean([findings.outcomes(b, column) for column in columns], axis=0)
+    difference = paired_bootstrap(left, right, seed=0)
+    return Check(
+        name=f"{method_label(a)} above {method_label(b)} at {where} by more than {STANDARD_ERRORS:.0f} standard errors",
+        passed=difference.value > STANDARD_ERRORS * difference.stderr,
+        detail=_in_standard_errors(difference),
+    )
+
+
+def _in_standard_errors(difference: Difference) -> str:
+    ratio = difference.value / difference.stderr if difference.stderr else float("inf")
+    return f"{difference.value:+.3f} ± {difference.stderr:.3f} ({ratio:.1f} standard errors)"

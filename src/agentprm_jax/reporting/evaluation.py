@@ -1,0 +1,94 @@
+"""What is measured for one scorer on the test tasks, as a record that is kept in a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from jaxtyping import Float
+
+
+class SearchOutcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of one search setting, one entry a task in each list.
+
+    Attributes:
+        outcomes: outcome of the chosen path, in [0, 1].
+        terminated: whether the chosen path ended by itself.
+        sampled_tokens: tokens sampled for all candidates.
+        scored_actions: candidates that the scorer valued.
+        environment_steps: steps taken.
+        scored_tokens: tokens that the scorer read, mean per task.
+    """
+
+    outcomes: list[float]
+    terminated: list[bool]
+    sampled_tokens: list[int]
+    scored_actions: list[int]
+    environment_steps: list[int]
+    scored_tokens: float
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """One scorer on the pool and in beam search.
+
+    Attributes:
+        method: name of the method or control.
+        seed: of the scorer's training.
+        promises: for each trajectory of the pool (task by task) the promise of each step; empty for a control.
+        pool_tokens: tokens read to score the pool.
+        beams: by size, such as "2x2".
+        minutes: time it took.
+    """
+
+    method: str
+    seed: int
+    promises: list[list[float]]
+    pool_tokens: int
+    beams: dict[str, SearchOutcomes]
+    minutes: float = 0.0
+
+    @property
+    def promise_rows(self) -> list[Float[np.ndarray, " u"]]:
+        """The promises as arrays."""
+        return [np.asarray(row, np.float64) for row in self.promises]
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Writes the record whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(msgspec.json.encode(evaluation))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Reads what `write_evaluation` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such record; the message names the file and the field.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Evaluation)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"Cannot read {path} as an evaluation: {error}. Remove the file to measure it again.") from error
+
+
+def by_method(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
+    """Evaluations of each method in order of their seeds.
+
+    Raises:
+        ValueError: two evaluations share method and seed.
+    """
+    groups: dict[str, list[Evaluation]] = {}
+    for evaluation in sorted(evaluations, key=lambda e: e.seed):
+        group = groups.setdefault(evaluation.method, [])
+        if group and group[-1].seed == evaluation.seed:
+            raise ValueError(f"Two evaluations of {evaluation.method} have the seed {evaluation.seed}.")
+        group.append(evaluation)
+    return groups

@@ -1,0 +1,238 @@
+"""From measurements to findings: the results table with its controls, curves, paired comparisons and bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from agentprm_jax.numerics.best_of_n import best_of_n_curve
+from agentprm_jax.reporting.controls import CONTROLS
+from agentprm_jax.reporting.evaluation import Evaluation, by_method
+from agentprm_jax.reporting.pool import Pool
+from agentprm_jax.reporting.results import Column, Comparison, Cost, Curve, Row, RowKind, Table
+from agentprm_jax.reporting.statistics import estimate, paired_bootstrap
+from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors
+
+SEARCH_TABLE, VALUE_TABLE = "Search", "Value metrics"
+METHODS = ("agentprm", "agentprm_no_la", "pvm", "orm")
+RANDOM_BEAMS = ("random_beam", "random_beam_finished_first")
+AUC_STEPS = (0, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """All that was measured on the test tasks.
+
+    Attributes:
+        pool: samples of the actor.
+        sizes: numbers of samples N of Best-of-N.
+        beams: sizes of beam search, such as "2x2".
+        evaluations: of every method and seed, and of the beams with random scores.
+        greedy: outcome of greedy decoding on each task.
+        expert: outcome of the scripted expert on each task.
+        reference: (number of actions, outcome) of the PRMs' training trajectories.
+    """
+
+    pool: Pool
+    sizes: tuple[int, ...]
+    beams: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+    greedy: Float[np.ndarray, " task"]
+    expert: Float[np.ndarray, " task"]
+    reference: Sequence[tuple[int, float]]
+
+
+class Findings:
+    """Outcomes [seed, task] of every row and column of the results table, and what follows from them."""
+
+    def __init__(self, measured: Measurements):
+        """Evaluates Best-of-N in closed form for every scorer and control, and lays beams beside it."""
+        self.measured = measured
+        self.groups = by_method(measured.evaluations)
+        self.methods = [name for name in METHODS if name in self.groups]
+        self.methods += [name for name in self.groups if name not in (*METHODS, *RANDOM_BEAMS)]
+        self.columns = [f"bon_{n}" for n in measured.sizes] + [f"beam_{size}" for size in measured.beams]
+        self._cells: dict[tuple[str, str], Float[np.ndarray, "seed task"]] = {}
+        self._fill_best_of_n()
+        self._fill_beams()
+        for column in self.columns:
+            self._cells["greedy", column] = measured.greedy[None]
+            self._cells["expert", column] = measured.expert[None]
+            self._cells["random", column] = measured.pool.outcomes.mean(axis=1)[None]
+
+    def outcomes(self, method: str, column: str) -> Float[np.ndarray, "seed task"]:
+        """Outcome on each task of one row in one column; KeyError where it was not measured."""
+        return self._cells[method, column]
+
+    def has(self, method: str, column: str) -> bool:
+        """Whether the cell was measured."""
+        return (method, column) in self._cells
+
+    @property
+    def controls(self) -> list[str]:
+        """Rows that use no value function, in the order of the table."""
+        return ["greedy", *CONTROLS, *(name for name in RANDOM_BEAMS if name in self.groups)]
+
+    def search_table(self) -> Table:
+        """Mean outcome of what each method chooses, Best-of-N and beams side by side, controls and bounds below."""
+        kinds: list[tuple[str, RowKind]] = [(name, "method") for name in self.methods]
+        kinds += [(name, "control") for name in self.controls]
+        kinds += [("oracle", "bound"), ("expert", "bound")]
+        return Table(
+            name=SEARCH_TABLE,
+            caption=(
+                f"Mean outcome on {len(self.measured.pool.tasks)} held-out tasks. BoN@N: unbiased estimate over all subsets of "
+                f"{self.measured.pool.shape[1]} samples; beam @NxM: N nodes, M candidates each."
+            ),
+            columns=tuple(_search_column(key) for key in self.columns),
+            rows=tuple(self._row(name, kind) for name, kind in kinds),
+        )
+
+    def value_table(self) -> Table:
+        """Value metrics of every method, with the predictors that know no text as controls."""
+        errors = reference_errors(self.measured.pool, self.measured.reference)
+        tasks = len(self.measured.pool.tasks)
+        references = [
+            Row(method=name, kind="control", estimates={"mse": estimate(np.full(1, error)), "brier": estimate(np.full(1, error))})
+            for name, error in (("constant predictor", errors["constant"]), ("step-index predictor", errors["step_index"]))
+        ]
+        columns = [
+            *(
+                Column(key=f"auc_{k + 1}", title=f"AUC step {k + 1}", meaning=f"AUC within a task at step {k + 1}.")
+                for k in AUC_STEPS
+            ),
+            Column(key="auc", title="AUC all", meaning="AUC within a task at a fixed step, pooled over all steps."),
+            Column(key="auc_act", title="AUC not finish", meaning="The same over the steps that are not `finish`."),
+            Column(key="mse", title="MSE", meaning="Squared error of the promise of every step.", better="lower"),
+            Column(key="brier", title="Brier", meaning="The same with promises clipped to [0, 1].", better="lower"),
+            Column(key="brier_last", title="Brier last", meaning="Brier score of the last step.", better="lower"),
+        ]
+        return Table(
+            name=VALUE_TABLE,
+            caption=f"On {self.measured.pool.shape[1]} samples of each of {tasks} held-out tasks.",
+            columns=tuple(columns),
+            rows=(*(self._value_row(name) for name in self.methods), *references),
+        )
+
+    def metrics(self, method: str) -> ValueMetrics:
+        """Value metrics of all seeds of a method."""
+        return ValueMetrics(self.measured.pool, [e.promise_rows for e in self.groups[method]])
+
+    def curves(self) -> tuple[Curve, ...]:
+        """Best-of-N over N for every method, control and the oracle."""
+        kinds: list[tuple[str, RowKind]] = [(name, "method") for name in self.methods]
+        kinds += [(name, "control") for name in CONTROLS if name != "random"]
+        return tuple(self._curve(name, kind) for name, kind in [*kinds, ("oracle", "bound")]) + tuple(
+            Curve(method=name, kind="control", sizes=(1,), estimates=(estimate(self._cells[name, self.columns[0]]),))
+            for name in ("greedy", "random")
+        )
+
+    def compare(self, a: str, b: str, columns: Sequence[str], title: str) -> Comparison | None:
+        """Paired bootstrap of `a` minus `b` on the mean over `columns`; None where one of them was not measured."""
+        if not columns or not all(self.has(a, column) and self.has(b, column) for column in columns):
+            return None
+        left = np.mean([self.outcomes(a, column) for column in columns], axis=0)
+        right = np.mean([self.outcomes(b, column) for column in columns], axis=0)
+        return Comparison(metric=title, a=a, b=b, difference=paired_bootstrap(left, right, seed=0))
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """AgentPRM against every other method and control: at each column, and on the mean over beams."""
+        beams = [column for column in self.columns if column.startswith("beam_")]
+        columns = [([column], _search_column(column).title) for column in self.columns if column != "bon_1"]
+        columns += [(beams, "mean over beams")] if len(beams) > 1 else []
+        others = [name for name in (*self.methods, "greedy") if name != "agentprm"]
+        found = [self.compare("agentprm", other, keys, title) for other in others for keys, title in columns]
+        return tuple(comparison for comparison in found if comparison is not None)
+
+    def _fill_best_of_n(self) -> None:
+        pool, sizes = self.measured.pool, self.measured.sizes
+        scores = {name: [control(pool)] for name, control in CONTROLS.items()}
+        scores["oracle"] = [pool.outcomes]
+        for name in self.methods:
+            scores[name] = [pool.table([row[-1] for row in e.promises]) for e in self.groups[name] if e.promises]
+        for name, tables in scores.items():
+            if not tables:
+                continue
+            curves = np.stack([best_of_n_curve(table, pool.outcomes, sizes) for table in tables])
+            for index, size in enumerate(sizes):
+                self._cells[name, f"bon_{size}"] = curves[:, :, index]
+
+    def _fill_beams(self) -> None:
+        for name, evaluations in self.groups.items():
+            for size in self.measured.beams:
+                rows = [e.beams[size].outcomes for e in evaluations if size in e.beams]
+                if rows:
+                    self._cells[name, f"beam_{size}"] = np.asarray(rows, np.float64)
+
+    def _row(self, name: str, kind: RowKind) -> Row:
+        columns = [column for column in self.columns if self.has(name, column)]
+        return Row(
+            method=name,
+            kind=kind,
+            estimates={column: estimate(self._cells[name, column]) for column in columns},
+            costs={column: self._cost(name, column) for column in columns if name in self.groups},
+        )
+
+    def _cost(self, name: str, column: str) -> Cost:
+        if column.startswith("beam_"):
+            searches = [e.beams[column.removeprefix("beam_")] for e in self.groups[name]]
+            return Cost(
+                tokens_sampled=float(np.mean([s.sampled_tokens for s in searches])),
+                tokens_scored=float(np.mean([s.scored_tokens for s in searches])),
+                environment_steps=float(np.mean([s.environment_steps for s in searches])),
+            )
+        size, pool = int(column.removeprefix("bon_")), self.measured.pool
+        read = np.mean([e.pool_tokens for e in self.groups[name]]) / len(pool.flat)
+        return Cost(
+            tokens_sampled=size * float(pool.sampled_tokens.mean()),
+            tokens_scored=size * float(read),
+            environment_steps=size * float(pool.lengths.mean()),
+        )
+
+    def _curve(self, name: str, kind: RowKind) -> Curve:
+        sizes = self.measured.sizes
+        tokens = float(self.measured.pool.sampled_tokens.mean())
+        return Curve(
+            method=name,
+            kind=kind,
+            sizes=sizes,
+            estimates=tuple(estimate(self._cells[name, f"bon_{size}"]) for size in sizes),
+            tokens_sampled=tuple(size * tokens for size in sizes),
+        )
+
+    def _value_row(self, name: str) -> Row:
+        metrics = self.metrics(name)
+        return Row(
+            method=name,
+            kind="method",
+            estimates={
+                **{f"auc_{k + 1}": metrics.step_auc(k) for k in AUC_STEPS},
+                "auc": metrics.mean_auc(),
+                "auc_act": metrics.mean_auc(finish=False),
+                "mse": metrics.mse(),
+                "brier": metrics.brier(),
+                "brier_last": metrics.last_step_brier(),
+            },
+        )
+
+
+def _search_column(key: str) -> Column:
+    kind, size = key.split("_")
+    if kind == "bon":
+        return Column(key=key, title=f"BoN@{size}", meaning=f"Best of {size} samples by the score of the last step.")
+    return Column(key=key, title=f"beam @{size}", meaning=f"Step-level beam search @{size}.")
+
+
+def outcomes_by_task(outcomes: Mapping[str, float], tasks: Sequence[str]) -> Float[np.ndarray, " task"]:
+    """One outcome for each task, in the order of `tasks`.
+
+    Raises:
+        ValueError: a task has none.
+    """
+    missing = [task for task in tasks if task not in outcomes]
+    if missing:
+        raise ValueError(f"{len(missing)} of {len(tasks)} tasks have no trajectory, the first is {missing[0]}.")
+    return np.array([outcomes[task] for task in tasks], np.float64)

@@ -1,0 +1,140 @@
+"""How good a PRM's promises are on a pool: ranking within a task at a fixed step, squared errors, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from agentprm_jax.numerics.calibration import (
+    FlatSteps,
+    ReliabilityBin,
+    constant_mse,
+    fixed_step_pairs,
+    flatten_steps,
+    reliability,
+    step_index_mse,
+)
+from agentprm_jax.reporting.pool import Pool
+from agentprm_jax.reporting.results import Estimate
+from agentprm_jax.reporting.statistics import pooled_estimate
+
+FINISH = "finish"
+
+
+@dataclass(frozen=True)
+class ValueMetrics:
+    """Promises of one method's PRMs (one a seed) on a pool, and what they are worth.
+
+    Attributes:
+        pool: the trajectories.
+        promises: [seed][trajectory of pool.flat][step].
+        seed: of the resampling of tasks for standard errors.
+    """
+
+    pool: Pool
+    promises: Sequence[Sequence[Float[np.ndarray, " u"]]]
+    seed: int = 0
+
+    def step_auc(self, step: int, *, finish: bool = True) -> Estimate:
+        """AUC within a task at step index `step` (0 is the first action); without `finish` actions if so chosen."""
+        return self._auc(self._pairs[finish], slice(step, step + 1))
+
+    def mean_auc(self, *, finish: bool = True) -> Estimate:
+        """AUC within a task at a fixed step, pooled over all steps: each step counts with its number of pairs."""
+        return self._auc(self._pairs[finish], slice(None))
+
+    def mse(self) -> Estimate:
+        """Mean squared error of the promise of every step against the outcome."""
+        return self._squared(lambda flat: flat.predictions)
+
+    def brier(self) -> Estimate:
+        """Mean squared error of the promise of every step, clipped to [0, 1], against the outcome."""
+        return self._squared(lambda flat: np.clip(flat.predictions, 0.0, 1.0))
+
+    def last_step_brier(self) -> Estimate:
+        """Brier score of the last step of each trajectory."""
+        errors = [
+            (np.clip([row[-1] for row in rows], 0.0, 1.0) - self.pool.outcomes.ravel()) ** 2 for rows in self.promises
+        ]
+        by_task = np.asarray(errors).reshape(len(errors), *self.pool.shape)
+        return self._ratio(by_task.sum(-1), np.full(by_task.shape[:2], float(self.pool.shape[1])))
+
+    def reliability(self) -> list[ReliabilityBin]:
+        """Reliability table of all steps and seeds."""
+        flats = [self._flat(rows) for rows in self.promises]
+        predictions, outcomes = (np.concatenate([f[i] for f in flats]) for i in (1, 2))
+        return reliability(predictions, outcomes)
+
+    @cached_property
+    def _pairs(self) -> dict[bool, tuple[np.ndarray, np.ndarray]]:
+        """By whether `finish` counts: ordered and all pairs [seed, task, step]."""
+        tasks = [trajectory.task for trajectory in self.pool.flat]
+        outcomes = self.pool.outcomes.ravel()
+        table = {}
+        for finish, include in ((True, None), (False, other_than_finish(self.pool))):
+            parts = [fixed_step_pairs(rows, outcomes, tasks, include=include) for rows in self.promises]
+            table[finish] = (np.stack([part.ordered for part in parts]), np.stack([part.pairs for part in parts]))
+        return table
+
+    def _auc(self, pairs: tuple[np.ndarray, np.ndarray], steps: slice) -> Estimate:
+        ordered, number = pairs
+        return self._ratio(ordered[:, :, steps].sum(-1), number[:, :, steps].sum(-1))
+
+    def _squared(self, predict) -> Estimate:
+        errors = [(predict(flat) - flat.outcomes) ** 2 for flat in map(self._flat, self.promises)]
+        return self._ratio(np.stack([self._by_task(e) for e in errors]), np.stack([self._steps_by_task] * len(errors)))
+
+    def _ratio(self, sums: Float[np.ndarray, "seed task"], weights: Float[np.ndarray, "seed task"]) -> Estimate:
+        def statistic(seed: int, tasks: Int[np.ndarray, " draw"]) -> float:
+            weight = weights[seed, tasks].sum()
+            return float(sums[seed, tasks].sum() / weight) if weight else float("nan")
+
+        return pooled_estimate(statistic, tasks=len(self.pool.tasks), seeds=len(self.promises), seed=self.seed)
+
+    def _flat(self, rows: Sequence[Float[np.ndarray, " u"]]) -> FlatSteps:
+        return flatten_steps(rows, self.pool.outcomes.ravel())
+
+    def _by_task(self, per_step: Float[np.ndarray, " n"]) -> Float[np.ndarray, " task"]:
+        lengths = self.pool.lengths.astype(int)
+        owner = np.repeat(np.repeat(np.arange(len(self.pool.tasks)), self.pool.shape[1]), lengths.ravel())
+        return np.bincount(owner, weights=per_step, minlength=len(self.pool.tasks))
+
+    @property
+    def _steps_by_task(self) -> Float[np.ndarray, " task"]:
+        return self.pool.lengths.sum(-1)
+
+
+def other_than_finish(pool: Pool) -> list[Bool[np.ndarray, " u"]]:
+    """For each trajectory which of its actions are not the declaration of the end."""
+    return [np.array([action.content.strip() != FINISH for action in t.actions]) for t in pool.flat]
+
+
+def reference_errors(pool: Pool, reference: Sequence[tuple[int, float]]) -> dict[str, float]:
+    """Mean squared error over the pool's steps of the two predictors that know no text.
+
+    Args:
+        pool: what is predicted.
+        reference: (number of actions, outcome) of the training trajectories from which the predictors take their means.
+
+    Returns:
+        "constant": of the mean outcome; "step_index": of the mean outcome at the step's index.
+    """
+    here, there = (
+        _steps_of(zip(pool.lengths.ravel().astype(int), pool.outcomes.ravel(), strict=True)),
+        _steps_of(reference),
+    )
+    return {
+        "constant": constant_mse(here.outcomes, reference_outcomes=there.outcomes),
+        "step_index": step_index_mse(
+            here.steps, here.outcomes, reference_steps=there.steps, reference_outcomes=there.outcomes
+        ),
+    }
+
+
+def _steps_of(trajectories) -> FlatSteps:
+    rows = list(trajectories)
+    return flatten_steps([np.zeros(length) for length, _ in rows], np.array([outcome for _, outcome in rows]))

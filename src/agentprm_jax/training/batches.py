@@ -1,0 +1,79 @@
+"""What the loop trains on: batches by update, with the names of what is in them and a digest of the whole."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import jax
+import numpy as np
+
+from agentprm_jax.data.batch import Batch
+from agentprm_jax.data.loader import batches
+from agentprm_jax.data.packing import PackedRows
+
+
+class BatchSource(Protocol):
+    """Batches as a function of the number of the update."""
+
+    @property
+    def digest(self) -> str:
+        """Identifies the data and their order, so that a run is not continued on others."""
+        ...
+
+    def __getitem__(self, index: int) -> Any:
+        """Returns this process' rows of the batch of an update, counted from 0: a tree of numpy arrays `[b, ...]`."""
+        ...
+
+    def names(self, index: int) -> Sequence[str]:
+        """Returns the ids of the trajectories in that batch."""
+        ...
+
+
+class PackedBatches:
+    """Batches of packed trajectories, reshuffled every epoch, as a function of (seed, index)."""
+
+    def __init__(self, rows: PackedRows, *, rows_per_batch: int, seed: int) -> None:
+        """Prepares the loader of this process.
+
+        Args:
+            rows: the packed data set.
+            rows_per_batch: rows of a batch over all processes.
+            seed: of the order, 0 or more.
+        """
+        share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        names = cast(PackedRows, _RowNames(rows))
+        self._batches = batches(rows, rows_per_batch=rows_per_batch, seed=seed, **share)
+        self._names = batches(names, rows_per_batch=rows_per_batch, seed=seed, **share)
+        self.digest = f"{_digest(rows)}-{seed}"
+
+    def __getitem__(self, index: int) -> Batch:
+        """Returns the batch of an update."""
+        return cast(Batch, self._batches[index])
+
+    def names(self, index: int) -> Sequence[str]:
+        """Returns the ids of the trajectories in that batch."""
+        return cast(Sequence[str], self._names[index])
+
+
+class _RowNames:
+    """Stands in for packed rows so that the loader, whose order it is, yields the ids of a batch's trajectories."""
+
+    def __init__(self, rows: PackedRows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def batch(self, numbers: Sequence[int]) -> list[str]:
+        members = [place for number in numbers if number >= 0 for place in self._rows.members[number]]
+        return [self._rows.examples[place].encoded.id for place in members]
+
+
+def _digest(rows: PackedRows) -> str:
+    digest = hashlib.sha256(repr((rows.members, rows.length, rows.max_segments, rows.max_steps)).encode())
+    for example in rows.examples:
+        encoded = example.encoded
+        for array in (encoded.tokens, encoded.readouts, encoded.action_mask):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr((example.outcome, example.initial_value, example.action_loss)).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,129 @@
+"""The one training loop: it fetches batches, makes updates, reports and saves, and knows no objective."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from agentprm_jax.training.batches import BatchSource
+from agentprm_jax.training.checkpoint import Checkpointer
+from agentprm_jax.training.config import LoopConfig
+from agentprm_jax.training.interrupt import NonFiniteUpdate, Stop, TrainingInterrupted
+from agentprm_jax.training.mesh import batch_sharding
+from agentprm_jax.training.metrics import Row, Writer
+from agentprm_jax.training.state import TrainState
+from agentprm_jax.training.step import FINITE, Metrics, TrainStep
+
+
+def fit(
+    state: TrainState,
+    train_step: TrainStep,
+    batches: BatchSource,
+    total_steps: int,
+    *,
+    mesh: Mesh,
+    loop: LoopConfig,
+    checkpointer: Checkpointer,
+    writers: Sequence[Writer],
+    stop: Stop,
+) -> TrainState:
+    """Makes the updates from `state.step` up to `total_steps`.
+
+    Updates are dispatched without waiting for their metrics, which are fetched every `loop.log_every` steps and before
+    every checkpoint. What a batch is depends on the number of the update alone, so that a restored state continues as
+    if it had never stopped.
+
+    Args:
+        state: where to begin; it is donated.
+        train_step: as `make_train_step` compiles it.
+        batches: gives the batch of every update.
+        total_steps: updates of the whole run.
+        mesh: where batches are put.
+        loop: how often to report and to save.
+        checkpointer: where to save.
+        writers: what takes the metrics; one row an update.
+        stop: whether the run has been asked to stop.
+
+    Returns:
+        The state after the last update, which is saved as well.
+
+    Raises:
+        NonFiniteUpdate: loss or gradient of an update was not finite. Checkpoints are of states before it.
+        TrainingInterrupted: the run was asked to stop and has been saved.
+        CheckpointError: a checkpoint could not be written.
+    """
+    reports = _Reports(writers, batches, checkpointer)
+    for index in range(int(state.step), total_steps):
+        batch = place_batch(mesh, batches[index])
+        state, metrics = train_step(state, batch, np.int32(index))
+        reports.add(index, metrics)
+        done, asked = index + 1, stop()
+        if asked is not None or done % loop.checkpoint_every == 0 or done == total_steps:
+            reports.flush()
+            checkpointer.save(state, done)
+        elif done % loop.log_every == 0:
+            reports.flush(in_flight=1)
+        if asked is not None and done < total_steps:
+            checkpointer.wait()
+            raise TrainingInterrupted(_farewell(asked, done, total_steps, checkpointer))
+    checkpointer.wait()
+    return state
+
+
+def place_batch(mesh: Mesh, batch: Any) -> Any:
+    """Puts this process' rows of a batch on its devices."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+
+
+class _Reports:
+    """Metrics that are still on the device, in the order of their updates."""
+
+    def __init__(self, writers: Sequence[Writer], batches: BatchSource, checkpointer: Checkpointer) -> None:
+        self._writers = writers
+        self._batches = batches
+        self._checkpointer = checkpointer
+        self._waiting: list[tuple[int, Metrics]] = []
+
+    def add(self, index: int, metrics: Metrics) -> None:
+        self._waiting.append((index, metrics))
+
+    def flush(self, in_flight: int = 0) -> None:
+        """Fetches and writes all rows but the newest `in_flight`, which the device may still be computing."""
+        ready = self._waiting[: len(self._waiting) - in_flight]
+        self._waiting = self._waiting[len(ready) :]
+        fetched = jax.device_get([metrics for _, metrics in ready])
+        bad = next((i for i, metrics in enumerate(fetched) if not metrics[FINITE]), len(fetched))
+        rows = [_row(index, metrics) for (index, _), metrics in zip(ready[:bad], fetched[:bad], strict=True)]
+        for writer in self._writers:
+            writer.write(rows)
+        if bad < len(fetched):
+            raise self._not_finite(ready[bad][0], fetched[bad])
+
+    def _not_finite(self, index: int, metrics: Metrics) -> NonFiniteUpdate:
+        names = list(self._batches.names(index))
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        self._checkpointer.wait()
+        saved = self._checkpointer.latest_step()
+        kept = "there is no checkpoint yet" if saved is None else f"the checkpoint of step {saved} is kept"
+        return NonFiniteUpdate(
+            f"Update {index + 1} had loss {float(metrics['loss'])} and gradient norm {float(metrics['grad_norm'])}, "
+            "which are not both finite; the update was not made and training stops "
+            f"({kept} in {self._checkpointer.directory}). Its batch held {shown}. "
+            "Look at these trajectories, or lower the learning rate."
+        )
+
+
+def _row(index: int, metrics: Metrics) -> Row:
+    values = {name: np.asarray(value).item() for name, value in metrics.items() if name != FINITE}
+    return {"step": index + 1, **values}
+
+
+def _farewell(asked: str, done: int, total: int, checkpointer: Checkpointer) -> str:
+    return (
+        f"Training was stopped by {asked} after update {done} of {total}; the state is saved in "
+        f"{checkpointer.directory / str(done)}. Run the same command again to go on from there: the result will be the "
+        "one of a run that was never stopped."
+    )

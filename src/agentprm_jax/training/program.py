@@ -1,0 +1,175 @@
+"""Composition of a training run: mesh, shapes and shardings, compiled functions, resume, loop."""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from rich.console import Console
+
+from agentprm_jax.training.batches import BatchSource
+from agentprm_jax.training.checkpoint import Checkpointer
+from agentprm_jax.training.config import LoopConfig, OptimizerConfig
+from agentprm_jax.training.interrupt import stop_on_signal
+from agentprm_jax.training.loop import fit
+from agentprm_jax.training.mesh import path_name
+from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter, Writer
+from agentprm_jax.training.objectives import Objective
+from agentprm_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from agentprm_jax.training.record import check_record, write_record
+from agentprm_jax.training.state import InitParams, TrainState, abstract_state, make_init
+from agentprm_jax.training.step import TrainStep, check_batch, make_train_step
+
+PyTree = Any
+RECORD = "training.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What runs of one objective have in common, compiled once: several seeds can share it."""
+
+    mesh: Mesh
+    """Where everything lies."""
+    optimizer: OptimizerConfig
+    """The optimizer's numbers, for the record."""
+    loop: LoopConfig
+    """Batches, reports and checkpoints."""
+    total_steps: int
+    """Updates of one run."""
+    abstract: TrainState
+    """Shapes, dtypes and shardings of the state."""
+    init: Callable[[jax.Array, Mapping[str, PyTree]], TrainState]
+    """Makes the first state from a key and pretrained subtrees."""
+    train_step: TrainStep
+    """Makes one update."""
+
+
+def prepare(
+    objective: Objective,
+    init_params: InitParams,
+    axes: PyTree,
+    *,
+    mesh: Mesh,
+    optimizer: OptimizerConfig,
+    loop: LoopConfig,
+    total_steps: int,
+) -> Program:
+    """Builds the functions of a run; they compile when they are first used.
+
+    Args:
+        objective: what is minimised, from `sft_objective` or `prm_objective` or of one's own.
+        init_params: makes parameters from a random key; it is traced.
+        axes: logical axes of the parameters, from `models.logical_axes`.
+        mesh: from `make_mesh`.
+        optimizer: numbers of AdamW.
+        loop: rows of a batch and microbatches are used here.
+        total_steps: length of the learning rate's course, as `loop.total_steps(rows)` gives it.
+
+    Raises:
+        ValueError: if rows do not fit the mesh, or a parameter is not in the tables of shardings and weight decay.
+    """
+    check_batch(loop.rows_per_batch, loop.microbatches, mesh)
+    transformation = make_optimizer(optimizer, total_steps)
+    abstract = abstract_state(mesh, init_params, transformation, axes)
+    schedule = learning_rate_schedule(optimizer, total_steps)
+    return Program(
+        mesh=mesh,
+        optimizer=optimizer,
+        loop=loop,
+        total_steps=total_steps,
+        abstract=abstract,
+        init=make_init(init_params, transformation, abstract),
+        train_step=make_train_step(objective, transformation, schedule, mesh, abstract, loop.microbatches),
+    )
+
+
+def train(
+    program: Program,
+    batches: BatchSource,
+    output: pathlib.Path,
+    *,
+    seed: int,
+    pretrained: Mapping[str, PyTree] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    label: str = "training",
+    console: Console | None = None,
+) -> PyTree:
+    """Runs a program to its end, from its newest checkpoint if `output` holds one.
+
+    The result is a function of the program, the batches, the seed and what is pretrained; on one mesh an interrupted
+    run equals an uninterrupted one bit for bit. The folder then holds checkpoints, metrics.jsonl, TensorBoard's
+    events and training.json, the record by which a run with other settings is refused.
+
+    Args:
+        program: from `prepare`.
+        batches: gives the batch of every update, such as `PackedBatches`.
+        output: folder of this run.
+        seed: of the initial parameters; the order of the data is the business of `batches`.
+        pretrained: top-level subtrees that replace random parameters, such as {"decoder": ...}.
+        settings: what else must be the same for the run to be continued, as JSON: the objective's config, and the
+            `fingerprint` of pretrained parameters.
+        label: what the progress bar calls it.
+        console: where progress is shown; None is the standard error stream.
+
+    Returns:
+        The final parameters, lying on the program's mesh.
+
+    Raises:
+        RunMismatch: `output` holds a run with other settings.
+        NonFiniteUpdate, TrainingInterrupted, CheckpointError: as `fit` does.
+    """
+    record = _record(program, batches.digest, seed, settings or {})
+    with contextlib.ExitStack() as stack:
+        checkpointer = stack.enter_context(Checkpointer(output / CHECKPOINTS, program.loop.keep))
+        if checkpointer.latest_step() is None:
+            write_record(output / RECORD, record)
+            state = program.init(jax.random.key(seed), pretrained or {})
+        else:
+            check_record(output / RECORD, record)
+            state = checkpointer.restore(program.abstract)
+        writers = _open_writers(program, output, int(state.step), label, console or Console(stderr=True))
+        for writer in writers:
+            stack.callback(writer.close)
+        return fit(
+            state,
+            program.train_step,
+            batches,
+            program.total_steps,
+            mesh=program.mesh,
+            loop=program.loop,
+            checkpointer=checkpointer,
+            writers=writers,
+            stop=stack.enter_context(stop_on_signal()),
+        ).params
+
+
+def _record(program: Program, data: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the result. The mesh, microbatches and how often to report or save may change between sessions."""
+    shapes = jax.tree.leaves_with_path(program.abstract.params)
+    return {
+        "seed": seed,
+        "data": data,
+        "total_steps": program.total_steps,
+        "rows_per_batch": program.loop.rows_per_batch,
+        "optimizer": dataclasses.asdict(program.optimizer),
+        "parameters": {path_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in shapes},
+        "settings": dict(settings),
+    }
+
+
+def _open_writers(program: Program, output: pathlib.Path, start: int, label: str, console: Console) -> list[Writer]:
+    """Opens the writers of the first process; the others stay silent."""
+    if jax.process_index() != 0:
+        return []
+    return [
+        JsonLinesWriter(output / METRICS, start),
+        TensorBoardWriter(output / TENSORBOARD, start, program.loop.log_every),
+        ConsoleProgress(program.total_steps, console=console, clock=time.monotonic, label=label),
+    ]

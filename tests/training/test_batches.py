@@ -1,0 +1,43 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from agentprm_jax.data.batch import Example
+from agentprm_jax.data.encode import EncodedTrajectory
+from agentprm_jax.data.packing import pack
+from agentprm_jax.training.batches import PackedBatches
+
+
+def example(number):
+    tokens = np.full(4, number + 1, np.int32)
+    encoded = EncodedTrajectory(tokens, np.array([3], np.int32), np.array([0, 0, 1, 1], bool), f"id{number}", "task")
+    return Example(encoded, 0.5, 0.25, (1.0,))
+
+
+@pytest.fixture
+def rows():
+    return pack([example(number) for number in range(10)], length=8)
+
+
+def test_the_names_of_a_batch_are_those_of_the_trajectories_in_it(rows):
+    source = PackedBatches(rows, rows_per_batch=2, seed=3)
+    for index in (0, 1, 2, 7, 31):
+        numbers = {int(token) - 1 for token in np.unique(source[index].tokens) if token}
+        assert {f"id{number}" for number in numbers} == set(source.names(index))
+        assert len(source.names(index)) == len(numbers)
+
+
+def test_batches_are_a_function_of_seed_and_index(rows):
+    first, again, other = (PackedBatches(rows, rows_per_batch=2, seed=seed) for seed in (3, 3, 4))
+    assert all((first[index].tokens == again[index].tokens).all() for index in (5, 0, 9))
+    assert any((first[index].tokens != other[index].tokens).any() for index in range(5))
+
+
+def test_the_digest_sees_the_data_and_the_seed(rows):
+    changed = dataclasses.replace(rows, examples=(*rows.examples[:-1], rows.examples[-1]._replace(outcome=1.0)))
+    digests = [
+        PackedBatches(data, rows_per_batch=2, seed=seed).digest for data, seed in ((rows, 0), (rows, 1), (changed, 0))
+    ]
+    assert len(set(digests)) == 3
+    assert PackedBatches(rows, rows_per_batch=2, seed=0).digest == digests[0]
