@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agentprm_jax.envs.babyai_view import STEPS
@@ -26,65 +26,84 @@ FORBIDDEN_COST = 40
 """Cost of a step through a closed door that had better stay closed."""
 
 
-@dataclass(frozen=True)
-class Obstacle:
-    """The first thing on a route that has to be cleared, a locked door or something portable."""
-
-    thing: Any
-    cell: Cell
-
-
 class Routes:
-    """Distances from poses to the nearest of some goal poses; those farther than the agent's may be missing.
+    """Distances from poses to the nearest of some goal poses; those farther than the start's may be missing.
 
     Args:
         world: The state.
         goals: The poses to reach.
         shut: Doors that had better not be opened.
+        start: Where the route starts; None for the agent's pose.
+        barred: A cell on which to imagine a wall.
     """
 
-    def __init__(self, world: World, goals: Iterable[Pose], shut: Collection[Any] = ()) -> None:
-        """Searches backwards from the goals to the agent."""
+    def __init__(
+        self,
+        world: World,
+        goals: Iterable[Pose],
+        *,
+        shut: Collection[Any] = (),
+        start: Pose | None = None,
+        barred: Cell | None = None,
+    ) -> None:
+        """Searches backwards from the goals to the start."""
         self._world = world
+        self._goals = list(goals)
+        self._barred = barred
+        self._start = world.pose if start is None else start
         self._shut = {id(door) for door in shut}
         self.distances: dict[Pose, int] = {}
-        self._search(goals)
+        self._search()
 
     @property
     def exists(self) -> bool:
-        """Whether the agent's pose leads to a goal."""
-        return self._world.pose in self.distances
+        """Whether the start leads to a goal."""
+        return self._start in self.distances
 
-    def obstacle(self) -> Obstacle | None:
-        """Returns the first obstacle on a shortest route from the agent's pose."""
-        pose = self._world.pose
-        while self.distances[pose] > 0:
-            after = min(_successors(pose), key=lambda next_pose: self._through(pose, next_pose))
-            if after[:2] != pose[:2] and self._step_cost(after[:2]) >= OBSTACLE_COST:
-                return Obstacle(self._thing(after[:2]), after[:2])
-            pose = after
-        return None
+    @property
+    def length(self) -> int:
+        """The distance from the start."""
+        return self.distances[self._start]
 
-    def cells(self) -> set[Cell]:
-        """Returns the cells of a shortest route from the agent's pose."""
-        pose = self._world.pose
-        passed = {pose[:2]}
+    def cells(self) -> list[Cell]:
+        """Returns the cells of a shortest route, that of the start first."""
+        pose = self._start
+        passed = [pose[:2]]
         while self.distances[pose] > 0:
-            pose = min(_successors(pose), key=lambda next_pose: self._through(pose, next_pose))
-            passed.add(pose[:2])
+            pose = min(_successors(pose), key=partial(self._by_way_of, pose))
+            if pose[:2] != passed[-1]:
+                passed.append(pose[:2])
         return passed
 
-    def _search(self, goals: Iterable[Pose]) -> None:
-        best = {goal: 0 for goal in goals if self._step_cost(goal[:2]) is not None}
+    def obstacle(self) -> Any:
+        """Returns the first thing on that route to be cleared, a locked door or something portable, or None."""
+        for cell in self.cells()[1:]:
+            if (self._step_cost(cell) or 0) >= OBSTACLE_COST:
+                return self._thing(cell)
+        return None
+
+    def unlocked(self) -> Any:
+        """Returns the first locked door on that route that the key which the agent carries opens, or None."""
+        things = map(self._thing, self.cells())
+        return next((t for t in things if getattr(t, "is_locked", False) and is_key_of(self._world.carried, t)), None)
+
+    def bars(self, cell: Cell) -> bool:
+        """Returns whether something on a free cell would leave no other way that is about as short."""
+        if cell not in self.cells():
+            return False
+        detour = Routes(self._world, self._goals, start=self._start, barred=cell)
+        return not detour.exists or detour.length >= self.length + OBSTACLE_COST // 2
+
+    def _search(self) -> None:
+        best = {goal: 0 for goal in self._goals if self._step_cost(goal[:2]) is not None}
         queue = [(0, goal) for goal in best]
         heapq.heapify(queue)
-        start = self._world.pose
         while queue:
             distance, pose = heapq.heappop(queue)
             if pose in self.distances:
                 continue
             self.distances[pose] = distance
-            if pose == start:
+            if pose == self._start:
                 return
             for before, cost in self._predecessors(pose):
                 if distance + cost < best.get(before, 1 << 30):
@@ -100,7 +119,7 @@ class Routes:
             found.append(((x - dx, y - dy, direction), cost))
         return found
 
-    def _through(self, pose: Pose, after: Pose) -> int:
+    def _by_way_of(self, pose: Pose, after: Pose) -> int:
         """Returns the distance from `pose` by way of `after`."""
         cost = 1 if after[:2] == pose[:2] else self._step_cost(after[:2])
         return 1 << 30 if cost is None else cost + self.distances.get(after, 1 << 29)
@@ -108,6 +127,8 @@ class Routes:
     def _step_cost(self, cell: Cell) -> int | None:
         """Returns the cost of stepping onto a cell, or None where a wall is."""
         thing = self._thing(cell)
+        if cell == self._barred:
+            return None
         if thing is None:
             return 1
         if thing.type == "wall":
@@ -116,7 +137,7 @@ class Routes:
             return OBSTACLE_COST
         if thing.is_open:
             return 1
-        if thing.is_locked and not _is_key_of(self._world.carried, thing):
+        if thing.is_locked and not is_key_of(self._world.carried, thing):
             return LOCK_COST
         return FORBIDDEN_COST if id(thing) in self._shut else 2
 
@@ -165,5 +186,21 @@ def _successors(pose: Pose) -> tuple[Pose, Pose, Pose]:
     return (x + dx, y + dy, direction), (x, y, (direction - 1) % 4), (x, y, (direction + 1) % 4)
 
 
-def _is_key_of(thing: Any, door: Any) -> bool:
+def is_key_of(thing: Any, door: Any) -> bool:
+    """Returns whether a thing, or None, is a key that fits the door."""
     return thing is not None and thing.type == "key" and thing.color == door.color
+
+
+def keys_of(world: World, door: Any) -> list[Any]:
+    """Returns the keys in the grid that fit the door."""
+    return [thing for thing in world.level.grid.grid if is_key_of(thing, door)]
+
+
+def is_among(thing: Any, things: Iterable[Any]) -> bool:
+    """Returns whether a thing, or None, is one of the things and not merely like one."""
+    return any(other is thing for other in things)
+
+
+def neighbours(cell: Cell) -> list[Cell]:
+    """Returns the four cells beside a cell that is not on the rim of the grid."""
+    return [(cell[0] + dx, cell[1] + dy) for dx, dy in STEPS]

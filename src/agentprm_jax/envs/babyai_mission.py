@@ -7,7 +7,8 @@ The parts of a mission are clauses. A clause holds in a state when
 * open: a matching door is open;
 * put next to: a matching thing lies beside another one that matches the second description, neither being carried.
 
-Which things match is settled when the episode starts ("on your left" means left of where the agent started).
+Which things match is settled when the episode starts ("on your left" means left of where the agent started). Walls are
+no things, though for BabyAI's own verifier a grey wall is "a grey object".
 
 A clause *happens* at a move after which it holds for a thing for which it did not hold before; going to a thing also
 happens at every move after which the agent faces it. So `open` happens when a door is opened, not while it stands open,
@@ -33,6 +34,7 @@ from minigrid.envs.babyai.core.verifier import (
     AndInstr,
     BeforeInstr,
     GoToInstr,
+    ObjDesc,
     OpenInstr,
     PickupInstr,
     PutNextInstr,
@@ -178,8 +180,12 @@ def _clauses(instruction: Any) -> tuple[Clause, ...]:
         return _clauses(instruction.instr_a) + _clauses(instruction.instr_b)
     kind = _KINDS[type(instruction)]
     if isinstance(instruction, PutNextInstr):
-        return (Clause(kind, tuple(instruction.desc_move.obj_set), tuple(instruction.desc_fixed.obj_set)),)
-    return (Clause(kind, tuple(instruction.desc.obj_set)),)
+        return (Clause(kind, _matching(instruction.desc_move), _matching(instruction.desc_fixed)),)
+    return (Clause(kind, _matching(instruction.desc)),)
+
+
+def _matching(description: ObjDesc) -> tuple[WorldObj, ...]:
+    return tuple(thing for thing in description.obj_set if thing.type != "wall")
 
 
 def _same(things: tuple[WorldObj, ...], thing: WorldObj | None) -> frozenset[int]:

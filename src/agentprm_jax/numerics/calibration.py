@@ -228,6 +228,20 @@ def _included(
     return list(zip(rows, masks, strict=True))
 
 
+class StepPairs(NamedTuple):
+    """Pairs of trajectories of one task with different outcomes, compared at the same step.
+
+    Attributes:
+        ordered: [task, step] float64, pairs that the scores put in order; ties count half.
+        pairs: [task, step] float64, number of pairs.
+        tasks: the tasks, in order of first appearance.
+    """
+
+    ordered: np.ndarray
+    pairs: np.ndarray
+    tasks: list[Hashable]
+
+
 def fixed_step_auc(
     scores: Sequence[Float[np.ndarray, " _u"]],
     outcomes: Float[np.ndarray, " n"],
@@ -252,6 +266,33 @@ def fixed_step_auc(
     Raises:
         ValueError: the lengths disagree, or there is a NaN.
     """
+    table = fixed_step_pairs(scores, outcomes, tasks, include=include)
+    ordered, pairs = table.ordered.sum(axis=0), table.pairs.sum(axis=0)
+    contributing = (table.pairs > 0).sum(axis=0)
+    return [
+        StepAuc(step, float(ordered[step] / pairs[step]) if pairs[step] else None, int(pairs[step]), int(contributing[step]))
+        for step in range(len(pairs))
+    ]
+
+
+def fixed_step_pairs(
+    scores: Sequence[Float[np.ndarray, " _u"]],
+    outcomes: Float[np.ndarray, " n"],
+    tasks: Sequence[Hashable],
+    *,
+    include: Sequence[Bool[np.ndarray, " _u"]] | None = None,
+) -> StepPairs:
+    """The pairs behind `fixed_step_auc`, task by task, so that tasks can be resampled.
+
+    Args:
+        scores: as in `fixed_step_auc`.
+        outcomes: as in `fixed_step_auc`.
+        tasks: as in `fixed_step_auc`.
+        include: as in `fixed_step_auc`.
+
+    Raises:
+        ValueError: the lengths disagree, or there is a NaN.
+    """
     rows = _included(scores, include)
     (observed,) = _paired("fixed_step_auc", outcomes=outcomes)
     if not len(rows) == len(observed) == len(tasks):
@@ -263,18 +304,18 @@ def fixed_step_auc(
     for index, task in enumerate(tasks):
         members[task].append(index)
     longest = max((len(row) for row, _ in rows), default=0)
-    return [_auc_at(step, rows, observed, list(members.values())) for step in range(longest)]
+    table = np.zeros((2, len(members), longest))
+    for place, group in enumerate(members.values()):
+        for step in range(longest):
+            table[:, place, step] = _pairs_at(step, rows, observed, group)
+    return StepPairs(table[0], table[1], list(members))
 
 
-def _auc_at(
-    step: int, rows: list[tuple[np.ndarray, np.ndarray]], outcomes: Float[np.ndarray, " n"], groups: list[list[int]]
-) -> StepAuc:
-    ordered, pairs, tasks = 0.0, 0, 0
-    for group in groups:
-        alive = [index for index in group if step < len(rows[index][0]) and rows[index][1][step]]
-        here = np.array([rows[index][0][step] for index in alive])
-        if np.isnan(here).any():
-            raise ValueError(f"fixed_step_auc: `scores` must not hold NaN, but do at step {step}.")
-        task_ordered, task_pairs = _ordered_pairs(here, outcomes[alive])
-        ordered, pairs, tasks = ordered + task_ordered, pairs + task_pairs, tasks + (task_pairs > 0)
-    return StepAuc(step, ordered / pairs if pairs else None, pairs, tasks)
+def _pairs_at(
+    step: int, rows: list[tuple[np.ndarray, np.ndarray]], outcomes: Float[np.ndarray, " n"], group: list[int]
+) -> tuple[float, int]:
+    alive = [index for index in group if step < len(rows[index][0]) and rows[index][1][step]]
+    here = np.array([rows[index][0][step] for index in alive])
+    if np.isnan(here).any():
+        raise ValueError(f"fixed_step_auc: `scores` must not hold NaN, but do at step {step}.")
+    return _ordered_pairs(here, outcomes[alive])

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from agentprm_jax.data.trajectory import Trajectory
 from agentprm_jax.numerics.best_of_n import best_of_n_curve
 from agentprm_jax.reporting.controls import CONTROLS
 from agentprm_jax.reporting.evaluation import Evaluation, by_method
+from agentprm_jax.reporting.formatting import describe_comparison
+from agentprm_jax.reporting.paths import choose_examples
 from agentprm_jax.reporting.pool import Pool
-from agentprm_jax.reporting.results import Column, Comparison, Cost, Curve, Row, RowKind, Table
+from agentprm_jax.reporting.results import Column, Comparison, Cost, Curve, Row, RowKind, Stage, Table
 from agentprm_jax.reporting.statistics import estimate, paired_bootstrap
 from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors
 
@@ -147,6 +150,42 @@ class Findings:
         found = [self.compare("agentprm", other, keys, title) for other in others for keys, title in columns]
         return tuple(comparison for comparison in found if comparison is not None)
 
+    def scored_pool(self) -> list[Trajectory]:
+        """The pool's trajectories with the scores of the first PRM of every method."""
+        trajectories = self.measured.pool.flat
+        for name in self.methods:
+            first = self.groups[name][0]
+            trajectories = [
+                t.with_scores(name, promise, _progress(promise))
+                for t, promise in zip(trajectories, first.promises, strict=True)
+            ]
+        return trajectories
+
+    def examples(self) -> list[Trajectory]:
+        """Randomly drawn successes and failures, scored, for a viewer."""
+        return choose_examples(self.scored_pool())
+
+    def stage(self) -> Stage:
+        """What the measurements cost."""
+        evaluations = self.measured.evaluations
+        searches = [search for e in evaluations for search in e.beams.values()]
+        scored = sum(e.pool_tokens for e in evaluations)
+        scored += sum(round(search.scored_tokens * len(search.outcomes)) for search in searches)
+        return Stage(
+            name="evaluate",
+            minutes=sum(e.minutes for e in evaluations),
+            tokens_sampled=sum(sum(search.sampled_tokens) for search in searches),
+            tokens_scored=scored,
+            environment_steps=sum(sum(search.environment_steps) for search in searches),
+        )
+
+    def headline(self) -> str:
+        """One paragraph that claims what the intervals allow."""
+        beams = [column for column in self.columns if column.startswith("beam_")]
+        found = [self.compare("agentprm", other, ["bon_8"], "BoN@8") for other in ("greedy", "orm", "pvm")]
+        found += [self.compare("agentprm", other, beams, "mean over beams") for other in ("orm", "pvm")]
+        return " ".join(describe_comparison(comparison) for comparison in found if comparison is not None)
+
     def _fill_best_of_n(self) -> None:
         pool, sizes = self.measured.pool, self.measured.sizes
         scores = {name: [control(pool)] for name, control in CONTROLS.items()}
@@ -224,6 +263,11 @@ def _search_column(key: str) -> Column:
     if kind == "bon":
         return Column(key=key, title=f"BoN@{size}", meaning=f"Best of {size} samples by the score of the last step.")
     return Column(key=key, title=f"beam @{size}", meaning=f"Step-level beam search @{size}.")
+
+
+def _progress(promise: Sequence[float]) -> list[float]:
+    """Differences of consecutive promises; the first step has none to differ from and gets 0."""
+    return [0.0, *(float(b - a) for a, b in zip(promise, promise[1:], strict=False))]
 
 
 def outcomes_by_task(outcomes: Mapping[str, float], tasks: Sequence[str]) -> Float[np.ndarray, " task"]:

@@ -93,3 +93,13 @@ def plain_config(config: Any) -> Any:
     if isinstance(config, list | tuple):
         return [plain_config(value) for value in config]
     return str(config) if isinstance(config, Path) else config
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`, one an update."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def trained_tokens(run: Path) -> int:
+    """Tokens that a training run has seen, from its metrics."""
+    return int(sum(row["tokens"] for row in read_metrics(run / "metrics.jsonl")))

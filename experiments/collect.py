@@ -1,0 +1,156 @@
+"""Collect trajectories: an actor, or the scripted expert, plays the tasks of an environment.
+
+Command:
+
+    uv run experiments/collect.py --actor expert --tasks.levels PickupLoc --tasks.count 1000 --output runs/demos
+    uv run experiments/collect.py --actor runs/actor/model --samples 16 --output runs/pool
+
+The trajectories lie in OUTPUT/trajectories.jsonl, one a line, written as episodes end: run the same command again and an
+interrupted collection goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from agentprm_jax.actors.sampler import NativeSampler
+    from agentprm_jax.data.trajectory import Trajectory
+    from agentprm_jax.search.demonstrate import Expert
+    from agentprm_jax.search.episode import MakeEnvironment
+
+TRAJECTORIES = "trajectories.jsonl"
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Settings of one collection."""
+
+    actor: str
+    """Folder of the actor's model, or "expert" for the environment's scripted expert."""
+    output: Path
+    """Folder of the collection; continued if it holds the same one, refused if it holds another."""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    """Environment and its form."""
+    tasks: TaskConfig = field(default_factory=TaskConfig)
+    """Tasks to play."""
+    samples: int = 1
+    """Trajectories a task; the paper takes 16."""
+    temperature: float = 1.0
+    """Sampling temperature of the actor; 0 is greedy."""
+    max_tokens: int = 16
+    """Most tokens of an action."""
+    disturbed: float = 0.0
+    """Expert only: share of the episodes into which random actions are mixed, in [0, 1]; those carry no loss."""
+    disturbance: float = 0.2
+    """Expert only: chance that an action of a disturbed episode is random, in [0, 1]."""
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """Sizes of the sampler."""
+    seed: int = 0
+    """Of sampling and disturbance."""
+
+
+def main(config: CollectConfig) -> None:
+    """Collects what OUTPUT does not hold yet."""
+    from agentprm_jax.data.trajectory import TrajectoryWriter, iterate_trajectories
+    from agentprm_jax.envs import make_env
+    from agentprm_jax.envs.tasks import list_tasks
+    from agentprm_jax.reporting.progress import progress
+    from agentprm_jax.reporting.stage import StageFolder
+
+    stage = StageFolder(config.output, f"collect {config.output.name}", config, ignore=("output", "sampler"))
+    if stage.done:
+        return
+    path = config.output / TRAJECTORIES
+    tasks = list_tasks(config.environment.name, config.tasks)
+
+    def make_environment():
+        return make_env(config.environment.name, **config.environment.options)
+
+    sampled = steps = 0
+    with stage.clock(), TrajectoryWriter(path) as writer:
+        known = list(iterate_trajectories(path))
+        done = {trajectory.id for trajectory in known}
+        play = expert_play if config.actor == "expert" else actor_play
+        missing = play(config, tasks, make_environment, done)
+        for trajectory in progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known)):
+            writer.append(trajectory)
+            known.append(trajectory)
+    for trajectory in known:
+        sampled += trajectory.actor.sampled_tokens if trajectory.actor else 0
+        steps += len(trajectory.rewards)
+    stage.finish(tokens_sampled=sampled, environment_steps=steps)
+
+
+def expert_play(
+    config: CollectConfig, tasks: list[str], make_environment: MakeEnvironment, done: Container[str]
+) -> Iterator[Trajectory]:
+    """Demonstrations of the tasks that are not done."""
+    from agentprm_jax.search.demonstrate import demonstrate
+
+    return demonstrate(
+        tasks,
+        make_environment=make_environment,
+        expert=load_expert(config.environment.name),
+        seed=config.seed,
+        disturbed=config.disturbed,
+        disturbance=config.disturbance,
+        split=config.tasks.split,
+        done=done,
+    )
+
+
+def actor_play(
+    config: CollectConfig, tasks: list[str], make_environment: MakeEnvironment, done: Container[str]
+) -> Iterator[Trajectory]:
+    """Sampled trajectories that are not done."""
+    from agentprm_jax.search import collect
+
+    return collect(
+        tasks,
+        make_environment=make_environment,
+        actor=load_actor(Path(config.actor), config.sampler),
+        samples=config.samples,
+        temperature=config.temperature,
+        seed=config.seed,
+        max_tokens=config.max_tokens,
+        concurrency=config.sampler.rows,
+        split=config.tasks.split,
+        done=done,
+    )
+
+
+def load_expert(environment: str) -> Expert:
+    """The scripted expert of an environment."""
+    if environment == "babyai":
+        from agentprm_jax.actors.babyai_expert import BabyAIExpert
+
+        return BabyAIExpert()
+    from agentprm_jax.actors.textcraft_expert import TextCraftExpert
+
+    return TextCraftExpert()
+
+
+def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:
+    """The sampler of a model folder."""
+    from transformers import AutoTokenizer
+
+    from agentprm_jax.actors.sampler import NativeSampler
+    from agentprm_jax.data.encode import ChatEncoder
+    from agentprm_jax.models import load_pretrained
+
+    config, params = load_pretrained(folder)
+    return NativeSampler(config, params, ChatEncoder(AutoTokenizer.from_pretrained(folder)), sampler, name=folder.parent.name)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(CollectConfig, description=__doc__))

@@ -1,0 +1,304 @@
+"""Evaluate PRMs on held-out tasks: Best-of-N and beam search beside every control, and how good the promises are.
+
+Command:
+
+    uv run experiments/evaluate.py --pool runs/pool --greedy runs/greedy --expert runs/expert --actor runs/actor/model \
+        --prms runs/prm-agentprm-0 runs/prm-orm-0 --training-trajectories runs/train/trajectories.jsonl --output runs/evaluation
+
+Prints the table, and writes results.json, pictures and report.html into OUTPUT. What was measured for each PRM is kept, so
+that an interrupted evaluation goes on with the next one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from collect import TRAJECTORIES, load_actor
+
+from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentprm_jax.reporting.evaluation import Evaluation, SearchOutcomes
+    from agentprm_jax.reporting.findings import Findings, Measurements
+    from agentprm_jax.reporting.page import Picture
+    from agentprm_jax.reporting.pool import Pool
+    from agentprm_jax.reporting.results import Results, Stage
+    from agentprm_jax.scoring.base import ConversationScorer
+    from agentprm_jax.search.result import SearchResult
+
+MEASUREMENTS = "measurements"
+RANDOM_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of one evaluation."""
+
+    pool: Path
+    """Folder of a collection (collect.py): the same number of samples of every task."""
+    greedy: Path
+    """Folder of a collection with temperature 0, one sample a task."""
+    expert: Path
+    """Folder of the expert's collection, one a task."""
+    actor: Path
+    """Folder of the actor's model, for beam search."""
+    prms: tuple[Path, ...]
+    """Folders of PRM runs (train_prm.py)."""
+    training_trajectories: Path
+    """Trajectories that the PRMs were trained on: where the reference predictors take their means from."""
+    output: Path
+    """Folder of the evaluation; continued if it holds the same one, refused if it holds another."""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    """Environment and its form."""
+    tasks: TaskConfig = field(default_factory=lambda: TaskConfig(split="test"))
+    """Held-out tasks."""
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    """Numbers of samples N of Best-of-N."""
+    beams: tuple[str, ...] = ("1x4", "2x2", "4x4")
+    """Sizes NxM of beam search: N nodes, M candidates each."""
+    temperature: float = 1.0
+    """Of the candidates in beam search; the paper takes 0.7."""
+    max_tokens: int = 16
+    """Most tokens of an action."""
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    """Sizes of the sampler."""
+    seed: int = 0
+    """Of the candidates in beam search."""
+
+
+def main(config: EvaluateConfig, stages: Sequence[Stage] = (), headline: str = "") -> Results:
+    """Measures what is missing, then reports."""
+    from agentprm_jax.reporting.progress import progress
+
+    jobs = measurement_names(config)
+    for name in progress(jobs, "evaluate", total=len(jobs)):
+        measure(config, name)
+    return report(config, stages, headline)
+
+
+def measurement_names(config: EvaluateConfig) -> list[str]:
+    """What has to be measured: every PRM, and beams with random scores."""
+    return [prm.name for prm in config.prms] + [f"random-{seed}" for seed in range(RANDOM_SEEDS)]
+
+
+def measure(config: EvaluateConfig, name: str) -> None:
+    """Measures one PRM, or the beams with random scores of one seed, unless that is done."""
+    folder = config.output / MEASUREMENTS
+    folder.mkdir(parents=True, exist_ok=True)
+    if name.startswith("random-"):
+        measure_random(config, int(name.removeprefix("random-")), folder)
+    else:
+        measure_prm(config, next(prm for prm in config.prms if prm.name == name), folder)
+
+
+def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
+    """Scores the pool and searches with one PRM."""
+    from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
+    from agentprm_jax.scoring import Prm
+
+    path = folder / f"{prm_folder.name}.json"
+    if path.exists():
+        return
+    start = time.monotonic()
+    prm = Prm.load(prm_folder / "model")
+    method, seed = prm.name.rsplit("-", 1)
+    promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
+    pool_tokens = prm.tokens_scored
+    beams = {}
+    for size in config.beams:
+        before = prm.tokens_scored
+        found = search(config, size, prm, finished_first=False)
+        beams[size] = outcomes_of(found, (prm.tokens_scored - before) / len(found))
+    minutes = (time.monotonic() - start) / 60
+    write_evaluation(
+        path,
+        Evaluation(
+            method=method, seed=int(seed), promises=promises, pool_tokens=pool_tokens, beams=beams, minutes=minutes
+        ),
+    )
+
+
+def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
+    """Searches with random scores: as they are, and preferring paths that ended by themselves."""
+    from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
+    from agentprm_jax.scoring.random_scorer import RandomScorer
+
+    for method, finished_first in (("random_beam", False), ("random_beam_finished_first", True)):
+        path = folder / f"{method}-{seed}.json"
+        if path.exists():
+            continue
+        start = time.monotonic()
+        beams = {
+            size: outcomes_of(search(config, size, RandomScorer(seed), finished_first=finished_first), 0.0)
+            for size in config.beams
+        }
+        minutes = (time.monotonic() - start) / 60
+        write_evaluation(
+            path, Evaluation(method=method, seed=seed, promises=[], pool_tokens=0, beams=beams, minutes=minutes)
+        )
+
+
+def search(
+    config: EvaluateConfig, size: str, scorer: ConversationScorer, *, finished_first: bool
+) -> list[SearchResult]:
+    """Beam search on all tasks."""
+    from agentprm_jax.envs import make_env
+    from agentprm_jax.envs.tasks import list_tasks
+    from agentprm_jax.search import beam_search
+
+    nodes, candidates = map(int, size.split("x"))
+    return beam_search(
+        list_tasks(config.environment.name, config.tasks),
+        make_environment=lambda: make_env(config.environment.name, **config.environment.options),
+        actor=load_actor(config.actor, config.sampler),
+        scorer=scorer,
+        nodes=nodes,
+        candidates=candidates,
+        temperature=config.temperature,
+        seed=config.seed,
+        max_tokens=config.max_tokens,
+        concurrency=config.sampler.rows,
+        finished_first=finished_first,
+    )
+
+
+def outcomes_of(results: Sequence[SearchResult], scored_tokens: float) -> SearchOutcomes:
+    """The record of a search on all tasks."""
+    from agentprm_jax.reporting.evaluation import SearchOutcomes
+
+    return SearchOutcomes(
+        outcomes=[r.trajectory.outcome for r in results],
+        terminated=[r.trajectory.ended == "terminated" for r in results],
+        sampled_tokens=[r.sampled_tokens for r in results],
+        scored_actions=[r.scored_actions for r in results],
+        environment_steps=[r.environment_steps for r in results],
+        scored_tokens=scored_tokens,
+    )
+
+
+def read_pool(config: EvaluateConfig) -> Pool:
+    """The pool of samples of the held-out tasks."""
+    from agentprm_jax.data.trajectory import iterate_trajectories
+    from agentprm_jax.envs.tasks import list_tasks
+    from agentprm_jax.reporting.pool import Pool
+
+    return Pool.of(
+        iterate_trajectories(config.pool / TRAJECTORIES), list_tasks(config.environment.name, config.tasks)
+    )
+
+
+def read_measurements(config: EvaluateConfig) -> Measurements:
+    """Everything that was measured."""
+    from agentprm_jax.data.trajectory import iterate_trajectories
+    from agentprm_jax.reporting.evaluation import read_evaluation
+    from agentprm_jax.reporting.findings import Measurements, outcomes_by_task
+
+    pool = read_pool(config)
+
+    def outcomes(folder: Path):
+        found = {t.task: t.outcome for t in iterate_trajectories(folder / TRAJECTORIES)}
+        return outcomes_by_task(found, pool.tasks)
+
+    names = [prm.name for prm in config.prms]
+    names += [f"{method}-{seed}" for method in ("random_beam", "random_beam_finished_first") for seed in range(RANDOM_SEEDS)]
+    return Measurements(
+        pool=pool,
+        sizes=config.sizes,
+        beams=config.beams,
+        evaluations=tuple(read_evaluation(config.output / MEASUREMENTS / f"{name}.json") for name in names),
+        greedy=outcomes(config.greedy),
+        expert=outcomes(config.expert),
+        reference=[(len(t.rewards), t.outcome) for t in iterate_trajectories(config.training_trajectories)],
+    )
+
+
+def report(config: EvaluateConfig, stages: Sequence[Stage], headline: str) -> Results:
+    """Turns measurements into results.json, pictures, report.html and a table on the terminal."""
+    from rich.console import Console
+
+    from agentprm_jax.reporting.bars import quickstart_bars
+    from agentprm_jax.reporting.findings import Findings
+    from agentprm_jax.reporting.page import write_page
+    from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
+    from agentprm_jax.reporting.results import Results, write_results
+    from agentprm_jax.reporting.stage import plain_config
+    from agentprm_jax.reporting.tables import markdown_results, print_results
+
+    findings = Findings(read_measurements(config))
+    results = Results(
+        title=f"AgentPRM on {config.environment.name} ({config.environment.form} form)",
+        headline=headline or findings.headline(),
+        created=datetime.datetime.now(datetime.UTC),
+        command="uv run " + shlex.join(sys.argv),
+        machine=describe_machine(),
+        git_commit=git_commit(Path(__file__).parent),
+        versions=package_versions(),
+        config=plain_config(config),
+        tables=(findings.search_table(), findings.value_table()),
+        curves=findings.curves(),
+        comparisons=findings.comparisons(),
+        checks=quickstart_bars(findings),
+        stages=(*stages, findings.stage()),
+    )
+    write_results(config.output / "results.json", results)
+    (config.output / "results.md").write_text(markdown_results(results), encoding="utf-8")
+    examples = findings.examples()
+    write_page(config.output / "report.html", results, draw(config, findings, results), examples)
+    print_results(results, Console())
+    print(f"\nWritten: {config.output / 'results.json'}, results.md, report.html and the pictures beside them.")
+    return results
+
+
+def draw(config: EvaluateConfig, findings: Findings, results: Results) -> list[Picture]:
+    """All pictures, as PNG files beside the results and as SVG for the page."""
+    from agentprm_jax.reporting import plots
+    from agentprm_jax.reporting.canvas import figure_svg, save_figure
+    from agentprm_jax.reporting.page import Picture
+    from agentprm_jax.reporting.stage import read_metrics
+
+    firsts = {}
+    for prm in config.prms:
+        firsts.setdefault(prm.name.removeprefix("prm-").rsplit("-", 1)[0], read_metrics(prm / "metrics.jsonl"))
+    beams = [f"beam_{size}" for size in config.beams]
+    scored = findings.scored_pool()
+    figures = {
+        "best_of_n": ("Best-of-N", "Bands: one standard error.", plots.best_of_n_curves(results.curves)),
+        "beam": ("Beam search", "Bars: one standard error.", plots.beam_bars(results.tables[0], beams)),
+        "promise_paths": (
+            "Promise along successful and failed trajectories",
+            "PRMs of the first seed; bands: one standard error over trajectories.",
+            plots.promise_paths(scored),
+        ),
+        "calibration": (
+            "Calibration of the promises",
+            "All steps and seeds.",
+            plots.calibration({name: findings.metrics(name).reliability() for name in findings.methods}),
+        ),
+        "training": (
+            "Training",
+            "PRMs of the first seed.",
+            plots.training_curves(firsts, {"loss": "loss", "mean_promise": "mean promise", "grad_norm": "gradient norm"}),
+        ),
+        "comparisons": (
+            "AgentPRM against the other methods",
+            "95 % intervals of the paired bootstrap.",
+            plots.comparison_intervals(results.comparisons),
+        ),
+    }
+    for name, (_, _, figure) in figures.items():
+        save_figure(figure, config.output / f"{name}.png")
+    return [Picture(title, figure_svg(figure).encode(), caption) for title, caption, figure in figures.values()]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(EvaluateConfig, description=__doc__))

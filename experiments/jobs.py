@@ -1,0 +1,134 @@
+"""Runs the stages of an experiment as jobs in worker processes, each as soon as what it needs is there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage: `function` of an experiment's module called with `arguments`.
+
+    Attributes:
+        name: unique; the log is called after it.
+        module: name of the experiment's module.
+        function: name of a function in it.
+        arguments: what it is called with; must be picklable.
+        needs: names of the jobs that come before.
+    """
+
+    name: str
+    module: str
+    function: str
+    arguments: tuple[Any, ...]
+    needs: tuple[str, ...] = ()
+
+
+class JobFailed(RuntimeError):
+    """A job ended with an error; the message names the job, the error and the log."""
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iterator[str]:
+    """Runs all jobs in `workers` processes, in the order given where nothing is missing; yields names as jobs end.
+
+    Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log, compiled programs to
+    `cache`. Workers end when this process does, however it ends.
+
+    Raises:
+        ValueError: a job needs one that does not come before it.
+        JobFailed: a job failed; jobs that were running are finished first, the others are not begun.
+    """
+    _check_order(jobs)
+    logs.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+    numbers = context.Queue()
+    for number in range(workers):
+        numbers.put(number)
+    with ProcessPoolExecutor(workers, context, _start_worker, (numbers, workers, str(cache))) as pool:
+        yield from _drain(pool, jobs, logs, workers)
+
+
+def _drain(pool: ProcessPoolExecutor, jobs: Sequence[Job], logs: Path, workers: int) -> Iterator[str]:
+    waiting, running, done = list(jobs), {}, set()
+    while waiting or running:
+        ready = [job for job in waiting if done.issuperset(job.needs)][: workers - len(running)]
+        for job in ready:
+            waiting.remove(job)
+            running[pool.submit(_run, job, logs / f"{job.name}.log")] = job
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            job = running.pop(future)
+            _raise_failure(job, future, logs)
+            done.add(job.name)
+            yield job.name
+
+
+def _raise_failure(job: Job, future: Future, logs: Path) -> None:
+    error = future.exception()
+    if error is not None:
+        raise JobFailed(
+            f"Stage {job.name} stopped: {type(error).__name__}: {error}\nIts log is {logs / (job.name + '.log')}. Finished "
+            "stages are kept: run the same command again to go on."
+        ) from error
+
+
+def _run(job: Job, log: Path) -> None:
+    """In the worker: calls the job's function with its output in the log."""
+    with log.open("a", encoding="utf-8") as file, _output_to(file.fileno()):
+        try:
+            getattr(importlib.import_module(job.module), job.function)(*job.arguments)
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+
+@contextlib.contextmanager
+def _output_to(descriptor: int) -> Iterator[None]:
+    """Sends what is written to standard output and error, by any library, to a file."""
+    kept = [os.dup(1), os.dup(2)]
+    sys.stdout.flush(), sys.stderr.flush()
+    os.dup2(descriptor, 1), os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os.dup2(kept[0], 1), os.dup2(kept[1], 2)
+        for copy in kept:
+            os.close(copy)
+
+
+def _start_worker(numbers: Any, workers: int, cache: str) -> None:
+    """In the worker: takes a core, watches the parent, and turns on the cache of compiled programs."""
+    number = numbers.get()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if hasattr(os, "sched_getaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if 1 < workers <= len(cores):
+            os.sched_setaffinity(0, {cores[number]})
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _check_order(jobs: Sequence[Job]) -> None:
+    known: set[str] = set()
+    for job in jobs:
+        missing = set(job.needs) - known
+        if missing or job.name in known:
+            problem = f"needs {sorted(missing)}, which do not come before it" if missing else "stands there twice"
+            raise ValueError(f"Job {job.name} {problem}.")
+        known.add(job.name)

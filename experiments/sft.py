@@ -1,0 +1,153 @@
+"""SFT: train an actor to imitate trajectories, from scratch on a closed vocabulary or from a pretrained model.
+
+Command:
+
+    uv run experiments/sft.py --trajectories demos.jsonl --output runs/actor
+
+The actor lies in OUTPUT/model in Hugging Face's layout with its tokenizer, beside checkpoints, metrics.jsonl and TensorBoard
+events. Run the same command again to continue an interrupted run. In compact BabyAI 400 updates of 4,096 tokens give
+an actor that solves about half of the tasks greedily.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from agentprm_jax.envs.config import EnvironmentConfig
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of a decoder that is trained from scratch."""
+
+    embed: int = 128
+    """Width of the residual stream."""
+    layers: int = 3
+    """Number of blocks."""
+    heads: int = 4
+    """Query heads."""
+    kv_heads: int = 2
+    """Key-value heads."""
+    mlp: int = 256
+    """Width of the feed-forward layers."""
+    max_positions: int = 512
+    """Longest conversation in tokens."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Type of activations; parameters, norms, softmax and losses stay in float32."""
+
+
+@dataclass(frozen=True)
+class SftConfig:
+    """Settings of one imitation run."""
+
+    trajectories: Path
+    """Trajectories to imitate (.jsonl, .jsonl.gz or .jsonl.zst)."""
+    output: Path
+    """Folder of the run; continued if it holds the same run, refused if it holds another."""
+    init: Path | None = None
+    """Pretrained model folder to start from; None trains `model` from scratch on the environment's compact vocabulary."""
+    imitate: Literal["actions", "everything"] = "actions"
+    """Tokens with a loss: the actor's actions, or every token, observations too (for a trunk that a PRM starts from)."""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    """Whose vocabulary a model from scratch gets."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Shape of a model from scratch."""
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-3))
+    """Optimizer."""
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=400))
+    """Length, batches, reports and checkpoints."""
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    """Devices."""
+    row_length: int = 256
+    """Tokens of a packed row."""
+    seed: int = 0
+    """Of the initial parameters and of the order of the data."""
+
+
+def main(config: SftConfig) -> None:
+    """Trains the actor unless OUTPUT holds it already."""
+    import jax
+    import numpy as np
+    from transformers import AutoTokenizer
+
+    from agentprm_jax.data.batch import make_examples
+    from agentprm_jax.data.encode import ChatEncoder
+    from agentprm_jax.data.packing import pack
+    from agentprm_jax.data.trajectory import read_trajectories
+    from agentprm_jax.data.vocabulary import word_tokenizer
+    from agentprm_jax.envs.tasks import compact_vocabulary
+    from agentprm_jax.models import init_language_model, load_pretrained, logical_axes, save_pretrained
+    from agentprm_jax.reporting.stage import StageFolder, trained_tokens
+    from agentprm_jax.training import (
+        PackedBatches,
+        fingerprint,
+        make_constrain,
+        make_mesh,
+        prepare,
+        sft_objective,
+        train,
+    )
+
+    stage = StageFolder(config.output, f"sft {config.output.name}", config, ignore=("output", "mesh"))
+    if stage.done:
+        return
+    with stage.clock():
+        if config.init is None:
+            tokenizer, pretrained = word_tokenizer(compact_vocabulary(config.environment)), {}
+            decoder = scratch_decoder(config.model, len(tokenizer))
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(config.init)
+            decoder, pretrained = load_pretrained(config.init)
+        examples = make_examples(read_trajectories(config.trajectories), ChatEncoder(tokenizer))
+        if config.imitate == "everything":
+            examples = [e._replace(encoded=e.encoded._replace(action_mask=np.ones_like(e.encoded.action_mask))) for e in examples]
+        rows = pack(examples, length=config.row_length)
+        mesh = make_mesh(config.mesh)
+        program = prepare(
+            sft_objective(decoder, make_constrain(mesh)),
+            lambda key: init_language_model(decoder, key),
+            logical_axes(decoder, "language_model"),
+            mesh=mesh,
+            optimizer=config.optimizer,
+            loop=config.loop,
+            total_steps=config.loop.total_steps(len(rows)),
+        )
+        params = train(
+            program,
+            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed),
+            config.output,
+            seed=config.seed,
+            pretrained=pretrained,
+            settings={"pretrained": fingerprint(pretrained)},
+            label=stage.name,
+        )
+        save_pretrained(config.output / "model", decoder, jax.device_get(params))
+        tokenizer.save_pretrained(config.output / "model")
+    stage.finish(tokens_trained=trained_tokens(config.output))
+
+
+def scratch_decoder(model: ModelConfig, vocab_size: int) -> DecoderConfig:
+    """The full decoder config of a model from scratch."""
+    return DecoderConfig(
+        vocab_size=vocab_size,
+        embed=model.embed,
+        mlp=model.mlp,
+        layers=model.layers,
+        heads=model.heads,
+        kv_heads=model.kv_heads,
+        head_dim=model.embed // model.heads,
+        rope_theta=10_000.0,
+        norm_eps=1e-6,
+        max_positions=model.max_positions,
+        dtype=model.dtype,
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(SftConfig, description=__doc__))

@@ -1,0 +1,31 @@
+"""A progress bar around any iterable: rate, remaining time, and quiet lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+_SECONDS_BETWEEN_LINES = 20.0
+
+
+def progress(items: Iterable[Item], label: str, *, total: int, done: int = 0) -> Iterator[Item]:
+    """Yields `items` while showing how many of `total` have come, `done` of which were there before."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    start = printed = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total, completed=done, rate="")
+        for count, item in enumerate(items, 1):
+            yield item
+            now = time.monotonic()
+            rate = count / max(now - start, 1e-6)
+            bar.update(task, completed=done + count, rate=f"{rate:,.0f}/s")
+            if not console.is_terminal and (now - printed > _SECONDS_BETWEEN_LINES or done + count == total):
+                printed = now
+                left = (total - done - count) / rate
+                console.print(f"{label}: {done + count:,}/{total:,}, {rate:,.0f}/s, {left:.0f} s left", highlight=False)
