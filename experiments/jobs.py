@@ -118,10 +118,7 @@ def _start_worker(numbers: Any, workers: int, cache: str) -> None:
         cores = sorted(os.sched_getaffinity(0))
         if 1 < workers <= len(cores):
             os.sched_setaffinity(0, {cores[number]})
-    import jax
 
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _check_order(jobs: Sequence[Job]) -> None:

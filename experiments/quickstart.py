@@ -223,8 +223,8 @@ def loop(config: QuickstartConfig, steps: int | None = None, epochs: float = 1.0
 
 
 def row_length(config: QuickstartConfig) -> int:
-    """Tokens of a packed row: the shortest that holds an episode."""
-    return 256 if config.environment.name == "babyai" else 512
+    """Tokens of a packed row: enough for the longest episode."""
+    return 512
 
 
 def max_tokens(config: QuickstartConfig) -> int:

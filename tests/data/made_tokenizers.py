@@ -1,6 +1,6 @@
 """Tokenizers and chat templates of the kinds that published models have, small enough to train in a test."""
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = (
@@ -12,7 +12,17 @@ SPECIAL = (
     "<|/header|>",
     "<|eot|>",
 )
-CORPUS = ["go to the red door", "pick up the grey key 1", "Action:\n\ngo\n\n\n", "user assistant system", "  \n \n\n <>|_"]
+# Line breaks stay together, as in the tokenizers of Qwen and Llama 3; otherwise a prompt that ends in two of them would
+# be tokenized differently with a text behind it, and no actor could sample that text.
+_SPLIT = r"\p{N}|[^\r\n\p{L}\p{N}]?\p{L}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+CORPUS = [
+    "go to the red door",
+    "pick up the grey key 1",
+    "Action:\n\ngo\n\n\n",
+    "user assistant system",
+    "  \n \n\n <>|_",
+]
 
 CHATML = (
     "{% for message in messages %}"
@@ -38,14 +48,16 @@ FORGETS_THOUGHTS = CHATML.replace(
     "{% else %}{{ message.content }}{% endif %}",
 )
 OPENS_A_THOUGHT = CHATML.replace(
-    "{% if add_generation_prompt %}<|im_start|>assistant\n", "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n",
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n",
 )
 ENDS_IN_TEXT = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}" + (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 ALTERNATES = (
     "{% for message in messages %}"
-    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
     "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -55,7 +67,12 @@ ALTERNATES = (
 def train_byte_pairs() -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with a few merges."""
     backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     backend.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(

@@ -7,7 +7,9 @@ from agentprm_jax.data.trajectory import ActorInfo, Message, RecordedScores, Tra
 WORDS = ("red", "green", "key", "ball", "door", "a1", "a2", "hold", "nothing", "go", "open", "finish")
 
 
-def trajectory(steps: int = 2, outcome: float = 1.0, name: str = "one", task: str = "babyai_17", **fields) -> Trajectory:
+def trajectory(
+    steps: int = 2, outcome: float = 1.0, name: str = "one", task: str = "babyai_17", **fields
+) -> Trajectory:
     """A conversation of `steps` rounds whose last reward is the outcome."""
     messages = []
     for step in range(steps):

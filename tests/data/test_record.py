@@ -8,7 +8,11 @@ from agentprm_jax.data.trajectory import ActorInfo, BadTrajectory, Message, Reco
 
 
 def made(**fields) -> Trajectory:
-    body = {"messages": [Message("user", "x"), Message("assistant", "y", True)], "rewards": [0.5], "ended": "terminated"}
+    body = {
+        "messages": [Message("user", "x"), Message("assistant", "y", True)],
+        "rewards": [0.5],
+        "ended": "terminated",
+    }
     return Trajectory(id="i", env="e", task="t", split="s", **{**body, **fields})
 
 

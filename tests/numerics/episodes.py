@@ -12,7 +12,14 @@ from tests.numerics import oracle
 
 ROWS, STEPS = 4, 6
 laws = settings(max_examples=30, deadline=None)
-unit = st.floats(0, 1, width=32)
+
+
+def floats(lowest: float, highest: float) -> st.SearchStrategy[float]:
+    """Float32 numbers without the subnormal ones, which XLA rounds to 0 and NumPy does not."""
+    return st.floats(lowest, highest, width=32, allow_subnormal=False)
+
+
+unit = floats(0, 1)
 precisions = st.sampled_from([jnp.float32, jnp.bfloat16])
 junk = st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -7.0])
 
@@ -72,7 +79,7 @@ class Episodes(NamedTuple):
 @st.composite
 def episodes(draw, gamma=unit, lam=unit, shortest=0) -> Episodes:
     lengths = draw(hnp.arrays(np.int64, ROWS, elements=st.integers(shortest, STEPS)))
-    promises = draw(hnp.arrays(np.float32, (ROWS, STEPS), elements=st.floats(-1, 2, width=32)))
+    promises = draw(hnp.arrays(np.float32, (ROWS, STEPS), elements=floats(-1, 2)))
     outcomes = draw(hnp.arrays(np.float32, ROWS, elements=unit))
     initial = draw(hnp.arrays(np.float32, ROWS, elements=unit))
     inside = np.arange(STEPS) < lengths[:, None]

@@ -72,10 +72,10 @@ def test_scores_of_any_leading_shape_are_the_scores_of_each_trajectory(how):
     rng = np.random.default_rng(0)
     promises, progress = rng.random((2, 2, 3, 5), np.float32)
     mask = np.arange(5) < rng.integers(0, 6, (2, 3, 1))
-    scores = aggregate(promises, progress, mask, how)
+    scores = jitted(promises, progress, mask, how=how)
     assert scores.shape == (2, 3)
     for index in np.ndindex(2, 3):
-        alone = aggregate(promises[index], progress[index], mask[index], how)
+        alone = jitted(promises[index], progress[index], mask[index], how=how)
         np.testing.assert_allclose(scores[index], alone, rtol=1e-6)
 
 

@@ -13,18 +13,18 @@ from hypothesis.extra import numpy as hnp
 from agentprm_jax.numerics.losses import PROGRESS_FORMS, AgentPrmLoss, agentprm_loss, orm_loss, value_loss
 from agentprm_jax.numerics.targets import PromiseTargets, promise_targets
 from tests.numerics import oracle
-from tests.numerics.episodes import ROWS, STEPS, episodes, junk, laws, precisions, undiscounted
+from tests.numerics.episodes import ROWS, STEPS, episodes, floats, junk, laws, precisions, undiscounted
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}  # float32 sums of 24 squares of numbers up to 4
 forms = st.sampled_from(PROGRESS_FORMS)
-betas = st.floats(0, 2, width=32).map(np.float32)
+betas = floats(0, 2).map(np.float32)
 jitted_value_loss = jax.jit(value_loss)
 jitted_orm_loss = jax.jit(orm_loss)
 jitted_agentprm_loss = jax.jit(agentprm_loss, static_argnames="progress")
 
 
 def step_arrays():
-    return hnp.arrays(np.float32, (ROWS, STEPS), elements=st.floats(-2, 2, width=32))
+    return hnp.arrays(np.float32, (ROWS, STEPS), elements=floats(-2, 2))
 
 
 @functools.partial(jax.jit, static_argnames="progress")
@@ -117,7 +117,7 @@ def test_the_residual_of_the_delta_q_form_is_the_rise_of_the_error(batch, beta):
 
 
 @laws
-@given(episodes(), st.floats(-1, 1, width=32))
+@given(episodes(), floats(-1, 1))
 def test_equal_errors_along_an_episode_cost_the_delta_q_form_only_the_first_step(batch, error):
     targets = PromiseTargets(batch.promises - np.float32(error), np.zeros_like(batch.promises))
     loss = jitted_agentprm_loss(
@@ -262,7 +262,7 @@ def test_a_batch_of_nothing_but_padding_has_mean_and_gradient_zero():
         targets = PromiseTargets(nothing, nothing)
         return agentprm_loss(promises, targets, mask, initial_values=nothing[:, 0], beta=1.0).mean
 
-    value, gradient = jax.value_and_grad(mean)(nothing)
+    value, gradient = jax.jit(jax.value_and_grad(mean))(nothing)
     assert value == 0.0
     assert not jnp.any(gradient)
 
@@ -274,7 +274,7 @@ def test_a_loss_of_any_leading_shape_is_the_sum_over_its_trajectories(leading, f
     promises, labels, advantages = rng.random((3, *leading, 5), np.float32)
     outcomes, initial = rng.random((2, *leading), np.float32)
     mask = np.arange(5) < rng.integers(0, 6, leading)[..., None]
-    loss = agentprm_loss(
+    loss = jitted_agentprm_loss(
         promises, PromiseTargets(labels, advantages), mask, initial_values=initial, beta=0.5, progress=form
     )
     expected = np.zeros(2)
@@ -283,7 +283,7 @@ def test_a_loss_of_any_leading_shape_is_the_sum_over_its_trajectories(leading, f
         expected += oracle.agentprm_parts(inside, labels[index], advantages[index], initial[index], 0.5, form)
     np.testing.assert_allclose([loss.promise.total, loss.progress.total], expected, **CLOSE)
     assert loss.weight == mask.sum()
-    assert orm_loss(promises, outcomes, mask).weight == mask.any(axis=-1).sum()
+    assert jitted_orm_loss(promises, outcomes, mask).weight == mask.any(axis=-1).sum()
 
 
 def test_the_loss_under_vmap_is_the_loss_of_each_trajectory():
@@ -293,7 +293,7 @@ def test_the_loss_under_vmap_is_the_loss_of_each_trajectory():
     mask = np.arange(5) < np.array([[5], [3], [0], [1]])
 
     def loss(promises, targets, mask, initial):
-        return agentprm_loss(promises, targets, mask, initial_values=initial, beta=0.5)
+        return jitted_agentprm_loss(promises, targets, mask, initial_values=initial, beta=0.5)
 
     mapped = jax.vmap(loss)(promises, PromiseTargets(labels, advantages), mask, initial)
     whole = loss(promises, PromiseTargets(labels, advantages), mask, initial)

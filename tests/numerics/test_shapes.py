@@ -66,25 +66,30 @@ def run_everything(rooms, batch):
     return merged.mean, [loss.mean for loss in losses], scores
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("leading", [(), (4,), (2, 3)])
+@pytest.mark.parametrize(
+    ("leading", "dtype"), [((), jnp.float32), ((4,), jnp.bfloat16), ((2, 3), jnp.float32), ((2, 3), jnp.bfloat16)]
+)
 def test_signatures_hold_for_any_leading_shape_under_jit_and_grad(checked, leading, dtype):
     batch = batch_of(leading, dtype)
 
     @jax.jit
-    def gradient(promises):
-        changed = SimpleNamespace(**vars(batch) | {"promises": promises})
-        return jax.grad(lambda promises: run_everything(checked, changed)[0] + 0 * promises.sum())(promises)
+    def losses_and_gradient(promises):
+        def total(promises):
+            merged, losses, scores = run_everything(checked, SimpleNamespace(**vars(batch) | {"promises": promises}))
+            return merged + sum(losses), (losses, scores)
 
-    assert gradient(batch.promises).shape == batch.promises.shape
-    merged, losses, scores = run_everything(checked, batch)
-    assert merged.shape == losses[0].shape == losses[1].shape == ()
+        return jax.grad(total, has_aux=True)(promises)
+
+    gradient, (losses, scores) = losses_and_gradient(batch.promises)
+    assert gradient.shape == batch.promises.shape
+    assert {loss.shape for loss in losses} == {()}
     assert {score.shape for score in scores} == {leading}
 
 
 def test_signatures_hold_under_vmap(checked):
     batch = batch_of((4,), jnp.float32)
-    merged, _, scores = jax.vmap(lambda arrays: run_everything(checked, SimpleNamespace(**arrays)))(vars(batch))
+    everything = jax.jit(jax.vmap(lambda arrays: run_everything(checked, SimpleNamespace(**arrays))))
+    merged, _, scores = everything(vars(batch))
     assert merged.shape == scores[0].shape == (4,)
 
 

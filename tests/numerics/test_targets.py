@@ -10,12 +10,13 @@ from hypothesis.extra import numpy as hnp
 
 from agentprm_jax.numerics.targets import PromiseTargets, gae, promise_targets, trajectory_gae
 from tests.numerics import oracle
-from tests.numerics.episodes import ROWS, STEPS, episodes, junk, laws, precisions, undiscounted, unit
+from tests.numerics.episodes import ROWS, STEPS, episodes, floats, junk, laws, precisions, undiscounted, unit
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}  # six float32 additions of numbers up to 3
 jitted_gae = jax.jit(gae)
+jitted_trajectory_gae = jax.jit(trajectory_gae)
 jitted_targets = jax.jit(promise_targets)
-numbers = st.floats(-2, 2, width=32)
+numbers = floats(-2, 2)
 
 
 def targets_of(batch, dtype=jnp.float32) -> PromiseTargets:
@@ -77,9 +78,7 @@ def test_gae_with_lambda_one_is_the_discounted_return_minus_the_value(inputs):
 def test_nothing_behind_a_zero_discount_reaches_the_steps_before_it(inputs, others, end):
     rewards, values, discounts, lam = inputs
     cut = (rewards, values, np.where(np.arange(STEPS) == end, np.float32(0), discounts))
-    changed = [
-        np.concatenate([a[:, : end + 1], b[:, end + 1 :]], axis=1) for a, b in zip(cut, others[:3], strict=True)
-    ]
+    changed = [np.concatenate([a[:, : end + 1], b[:, end + 1 :]], axis=1) for a, b in zip(cut, others[:3], strict=True)]
     before, after = jitted_gae(*cut, lam), jitted_gae(*changed, lam)
     np.testing.assert_array_equal(before[:, : end + 1], after[:, : end + 1])
 
@@ -105,19 +104,21 @@ def test_the_gradient_of_gae_is_its_transpose(inputs, cotangent):
 def test_gae_of_any_leading_shape_is_gae_of_each_trajectory(leading):
     rng = np.random.default_rng(0)
     rewards, values, discounts = (rng.random((*leading, n), np.float32) for n in (5, 6, 5))
-    advantages = gae(rewards, values, discounts, 0.7)
+    advantages = jitted_gae(rewards, values, discounts, 0.7)
     assert advantages.shape == (*leading, 5)
     for index in np.ndindex(leading):
-        alone = trajectory_gae(rewards[index], values[index], discounts[index], 0.7)
+        alone = jitted_trajectory_gae(rewards[index], values[index], discounts[index], 0.7)
         np.testing.assert_allclose(advantages[index], alone, rtol=1e-6)
 
 
 def test_gae_under_vmap_over_either_axis_is_gae_of_the_whole():
     rng = np.random.default_rng(0)
     rewards, values, discounts = (rng.random((4, 3, n), np.float32) for n in (5, 6, 5))
-    whole = gae(rewards, values, discounts, 0.7)
+    whole = jitted_gae(rewards, values, discounts, 0.7)
     for axis in (0, 1):
-        mapped = jax.vmap(gae, in_axes=(axis, axis, axis, None), out_axes=axis)(rewards, values, discounts, 0.7)
+        mapped = jax.jit(jax.vmap(gae, in_axes=(axis, axis, axis, None), out_axes=axis))(
+            rewards, values, discounts, 0.7
+        )
         np.testing.assert_allclose(mapped, whole, rtol=1e-6)
 
 
@@ -143,7 +144,7 @@ def test_labels_are_the_equations_and_zero_in_the_padding(batch, dtype):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.int32])
 def test_labels_are_float32_whatever_the_inputs(dtype):
     ones = jnp.ones((2, 3), dtype)
-    targets = promise_targets(
+    targets = jitted_targets(
         ones, ones[:, 0], jnp.ones((2, 3), bool), initial_values=ones[:, 0], gamma=jnp.bfloat16(1), lam=jnp.bfloat16(1)
     )
     assert {label.dtype for label in targets} == {jnp.dtype(jnp.float32)}
@@ -188,7 +189,7 @@ def test_gamma_and_lambda_one_label_every_step_with_the_outcome(batch):
 
 
 @laws
-@given(episodes(), hnp.arrays(np.float32, ROWS, elements=st.floats(-1e6, 1e6, width=32)))
+@given(episodes(), hnp.arrays(np.float32, ROWS, elements=floats(-1e6, 1e6)))
 def test_promise_labels_do_not_depend_on_the_initial_value(batch, others):
     first, second = targets_of(batch), targets_of(batch._replace(initial_values=others))
     np.testing.assert_array_equal(first.promise, second.promise)
@@ -237,7 +238,7 @@ def test_undiscounted_labels_average_later_promises_and_the_outcome(batch):
 def test_adding_the_outcome_to_the_bootstrapped_value_of_the_end_would_label_above_one():
     promises, outcome, initial = [0.6, 0.7, 0.8], 1.0, 0.5
     literal = oracle.double_counting_labels(promises, outcome, initial, gamma=1.0, lam=0.95)
-    ours = promise_targets(
+    ours = jitted_targets(
         jnp.array(promises),
         jnp.array(outcome),
         jnp.ones(3, bool),
@@ -260,9 +261,9 @@ def test_more_padding_changes_no_label():
     rng = np.random.default_rng(0)
     promises, mask = rng.random((3, 4), np.float32), np.arange(4) < np.array([[2], [4], [1]])
     arguments = {"initial_values": rng.random(3, np.float32), "gamma": 0.9, "lam": 0.8}
-    short = promise_targets(promises, np.ones(3), mask, **arguments)
+    short = jitted_targets(promises, np.ones(3), mask, **arguments)
     wide = [np.pad(array, [(0, 0), (0, 5)]) for array in (promises, mask)]
-    long = promise_targets(wide[0], np.ones(3), wide[1], **arguments)
+    long = jitted_targets(wide[0], np.ones(3), wide[1], **arguments)
     for narrow, padded in zip(short, long, strict=True):
         np.testing.assert_allclose(np.pad(narrow, [(0, 0), (0, 5)]), padded, rtol=1e-6)
 
@@ -296,7 +297,7 @@ def test_the_first_label_moves_with_later_promises_by_their_weights_in_the_mixtu
         mask = jnp.ones(4, bool)
         return promise_targets(promises, outcome, mask, initial_values=jnp.array(0.3), gamma=1.0, lam=lam).promise[0]
 
-    by_promise, by_outcome = jax.grad(first_label, argnums=(0, 1))(promises, jnp.array(1.0))
+    by_promise, by_outcome = jax.jit(jax.grad(first_label, argnums=(0, 1)))(promises, jnp.array(1.0))
     np.testing.assert_allclose(by_promise, [0.5, 0.25, 0.125, 0.0], atol=1e-7)
     np.testing.assert_allclose(by_outcome, 0.125, atol=1e-7)
 
@@ -307,7 +308,7 @@ def test_labels_of_any_leading_shape_are_the_labels_of_each_trajectory(leading):
     promises, (outcomes, initial) = rng.random((*leading, 5), np.float32), rng.random((2, *leading), np.float32)
     lengths = rng.integers(0, 6, leading)
     mask = np.arange(5) < lengths[..., None]
-    targets = promise_targets(promises, outcomes, mask, initial_values=initial, gamma=0.9, lam=0.8)
+    targets = jitted_targets(promises, outcomes, mask, initial_values=initial, gamma=0.9, lam=0.8)
     assert targets.promise.shape == targets.advantage.shape == promises.shape
     for index in np.ndindex(leading):
         alone = oracle.promise_targets(promises[index][mask[index]], outcomes[index], initial[index], 0.9, 0.8)
@@ -321,7 +322,7 @@ def test_labels_under_vmap_are_the_labels_of_the_whole():
     mask = np.arange(5) < rng.integers(0, 6, 4)[:, None]
 
     def label(promises, outcome, mask, initial):
-        return promise_targets(promises, outcome, mask, initial_values=initial, gamma=0.9, lam=0.8)
+        return jitted_targets(promises, outcome, mask, initial_values=initial, gamma=0.9, lam=0.8)
 
     mapped = jax.vmap(label)(promises, outcomes, mask, initial)
     for one, other in zip(mapped, label(promises, outcomes, mask, initial), strict=True):
@@ -330,7 +331,7 @@ def test_labels_under_vmap_are_the_labels_of_the_whole():
 
 def test_a_batch_without_step_columns_has_labels_without_step_columns():
     empty = jnp.zeros((3, 0))
-    targets = promise_targets(empty, jnp.ones(3), empty, initial_values=jnp.ones(3), gamma=1.0, lam=0.9)
+    targets = jitted_targets(empty, jnp.ones(3), empty, initial_values=jnp.ones(3), gamma=1.0, lam=0.9)
     assert targets.promise.shape == targets.advantage.shape == (3, 0)
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from agentprm_jax.numerics.losses import agentprm_loss, cross_entropy, orm_loss, value_loss
 from agentprm_jax.numerics.targets import promise_targets
 from agentprm_jax.numerics.weighted import Weighted, merge
-from tests.numerics.episodes import ROWS, episodes, laws, unit
+from tests.numerics.episodes import ROWS, episodes, floats, laws, unit
 
 
 @jax.jit
@@ -42,7 +42,7 @@ def test_merging_the_parts_of_a_batch_gives_the_loss_of_the_whole(batch):
 
 
 @laws
-@given(st.lists(st.tuples(st.floats(-100, 100, width=32), unit), min_size=1, max_size=6), st.randoms())
+@given(st.lists(st.tuples(floats(-100, 100), unit), min_size=1, max_size=6), st.randoms())
 def test_the_merged_mean_is_the_pooled_mean_in_any_order_and_grouping(pairs, random):
     values, weights = np.array(pairs, np.float64).T
     parts = [Weighted(jnp.float32(value * weight), jnp.float32(weight)) for value, weight in pairs]
@@ -56,7 +56,7 @@ def test_the_merged_mean_is_the_pooled_mean_in_any_order_and_grouping(pairs, ran
 
 
 @laws
-@given(hnp.arrays(np.float32, 5, elements=st.floats(-100, 100, width=32)))
+@given(hnp.arrays(np.float32, 5, elements=floats(-100, 100)))
 def test_an_empty_part_changes_nothing_and_has_mean_zero(totals):
     full = Weighted(jnp.asarray(totals), jnp.ones(5))
     empty = Weighted(jnp.zeros(5), jnp.zeros(5))

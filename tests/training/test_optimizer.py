@@ -69,15 +69,10 @@ def adamw(config, params, gradients, schedule, decays):
         for name, g in clipped.items():
             m[name] = config.b1 * m[name] + (1 - config.b1) * g
             v[name] = config.b2 * v[name] + (1 - config.b2) * g**2
-            direction = (
-                m[name]
-                / (1 - config.b1 ** (step + 1))
-                / (np.sqrt(v[name] / (1 - config.b2 ** (step + 1))) + config.eps)
-            )
-            params = params | {
-                name: params[name]
-                - float(schedule(step)) * (direction + config.weight_decay * decays[name] * params[name])
-            }
+            mean, square = m[name] / (1 - config.b1 ** (step + 1)), v[name] / (1 - config.b2 ** (step + 1))
+            decay = config.weight_decay * decays[name] * params[name]
+            direction = mean / (np.sqrt(square) + config.eps) + decay
+            params = params | {name: params[name] - float(schedule(step)) * direction}
     return params
 
 

@@ -75,7 +75,7 @@ class _Plan:
             return self._go_to(clause.things)
         if clause.kind == "pick up":
             return self._fetch(clause.things, _DEEPEST)
-        return self._open(clause.things) if clause.kind == "open" else self._put_next(clause)
+        return self._open(clause.things, _DEEPEST) if clause.kind == "open" else self._put_next(clause)
 
     def _go_to(self, things: Sequence[Any]) -> str | None:
         cells = cells_of(self._world, things)
@@ -109,16 +109,16 @@ class _Plan:
         obstacle, unlocked = ways[0].obstacle(), ways[0].unlocked()
         if obstacle is not None:
             return self._clear(obstacle, depth - 1)
-        return self._fetch(things, depth) if unlocked is None else self._open([unlocked])
+        return self._fetch(things, depth) if unlocked is None else self._open([unlocked], depth - 1)
 
-    def _open(self, doors: Sequence[Any]) -> str | None:
+    def _open(self, doors: Sequence[Any], depth: int) -> str | None:
         """Opens one of the doors; if all are open, closes one in order to open it again."""
         closed = [door for door in doors if not door.is_open] or doors
         ready = [door for door in closed if not door.is_locked or is_key_of(self._world.carried, door)]
         if not ready:
-            return self._clear(closed[0], _DEEPEST)
+            return self._clear(closed[0], depth)
         opening = self._shortest(lambda moves: self._opens(moves, ready))
-        return opening or self._approach(poses_facing(cells_of(self._world, ready)), _DEEPEST, shut=ready)
+        return opening or self._approach(poses_facing(cells_of(self._world, ready)), depth, shut=ready)
 
     def _opens(self, moves: tuple[int, ...], doors: Sequence[Any]) -> bool:
         """Returns whether moves toggle one of the doors, in AgentGym's form with the last move, which alone is paid."""
@@ -131,6 +131,8 @@ class _Plan:
         spots = [spot for cell in cells_of(self._world, others) for spot in neighbours(cell) if self._is_free(spot)]
         if is_among(self._world.carried, clause.things):
             return self._drop_on(spots)
+        if not spots and self._world.carried is not None:
+            return self._lay_down()  # beside what is carried nothing can be put
         return self._fetch_for(clause.things, poses_facing(spots), _DEEPEST)
 
     def _lay_down(self) -> str | None:

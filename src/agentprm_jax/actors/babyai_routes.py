@@ -53,6 +53,7 @@ class Routes:
         self._start = world.pose if start is None else start
         self._shut = {id(door) for door in shut}
         self.distances: dict[Pose, int] = {}
+        self._cells: list[Cell] | None = None
         self._search()
 
     @property
@@ -67,13 +68,9 @@ class Routes:
 
     def cells(self) -> list[Cell]:
         """Returns the cells of a shortest route, that of the start first."""
-        pose = self._start
-        passed = [pose[:2]]
-        while self.distances[pose] > 0:
-            pose = min(_successors(pose), key=partial(self._by_way_of, pose))
-            if pose[:2] != passed[-1]:
-                passed.append(pose[:2])
-        return passed
+        if self._cells is None:
+            self._cells = self._follow()
+        return self._cells
 
     def obstacle(self) -> Any:
         """Returns the first thing on that route to be cleared, a locked door or something portable, or None."""
@@ -93,6 +90,15 @@ class Routes:
             return False
         detour = Routes(self._world, self._goals, start=self._start, barred=cell)
         return not detour.exists or detour.length >= self.length + OBSTACLE_COST // 2
+
+    def _follow(self) -> list[Cell]:
+        pose = self._start
+        passed = [pose[:2]]
+        while self.distances[pose] > 0:
+            pose = min(_successors(pose), key=partial(self._by_way_of, pose))
+            if pose[:2] != passed[-1]:
+                passed.append(pose[:2])
+        return passed
 
     def _search(self) -> None:
         best = {goal: 0 for goal in self._goals if self._step_cost(goal[:2]) is not None}

@@ -1,14 +1,19 @@
 """Feeds packed rows to training: which rows make up a step is a function of (seed, step) and nothing else."""
 
-from collections.abc import Iterator, Sequence
+import functools
+import sys
+from collections.abc import Iterator
 
 import grain
 import numpy as np
+from jaxtyping import Int64
 
 from agentprm_jax.data.batch import Batch
 from agentprm_jax.data.packing import PackedRows
 
 _PREFETCHED = 4
+_EPOCHS_KEPT = 2  # a step may be asked for again after the first of the next epoch
+_PADDING = -1
 
 
 def batches(
@@ -72,13 +77,16 @@ def row_order(
     if seed < 0:
         raise ValueError(f"seed should be at least 0, got {seed}.")
     share = rows_per_batch // process_count
-    own = slice(process_index * share, (process_index + 1) * share)
+    steps = -(-count // rows_per_batch)
+    order_of = functools.lru_cache(_EPOCHS_KEPT)(functools.partial(_epoch_order, count, seed))
 
-    def fill_and_share(numbers: Sequence[int]) -> list[int]:
-        return [*numbers, *[-1] * (rows_per_batch - len(numbers))][own]
+    def rows_at(step: int) -> list[int]:
+        epoch, step_of_epoch = divmod(step, steps)
+        start = step_of_epoch * rows_per_batch + process_index * share
+        shown = order_of(epoch)[start : start + share].tolist()
+        return shown + [_PADDING] * (share - len(shown))
 
-    shuffled = grain.MapDataset.range(count).shuffle(_shuffle_seed(seed))
-    return shuffled.batch(rows_per_batch, drop_remainder=False, batch_fn=fill_and_share).repeat()
+    return grain.MapDataset.range(sys.maxsize).map(rows_at)
 
 
 def steps_per_epoch(rows: PackedRows, rows_per_batch: int) -> int:
@@ -92,6 +100,11 @@ def stream(dataset: grain.MapDataset[Batch], start: int, stop: int) -> Iterator[
     return iter(dataset[start:stop].to_iter_dataset(options))
 
 
-def _shuffle_seed(seed: int) -> int:
-    """Grain shuffles epoch e with seed + e; spreading the seeds keeps seed 1 from repeating seed 0 one epoch later."""
-    return int(np.random.SeedSequence(seed).generate_state(1)[0])
+def _epoch_order(count: int, seed: int, epoch: int) -> Int64[np.ndarray, " rows"]:
+    """A uniformly random order of the rows.
+
+    Sorts raw bits, whose stream NumPy keeps from version to version, which it does not promise for its permutations.
+    Grain's own shuffle draws the same order for (seed, epoch + 1) and (seed + 1, epoch), and is slow for few rows.
+    """
+    bits = np.random.Philox(np.random.SeedSequence((seed, epoch))).random_raw(count)
+    return np.argsort(bits, kind="stable")

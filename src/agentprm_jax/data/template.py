@@ -54,8 +54,9 @@ class ChatTemplate(NamedTuple):
             ValueError: If the template refuses such a turn.
         """
         if (first, role) not in self.turns:
+            article = "an" if role == "assistant" else "a"
             place = "as the first message" if first else "after the first message"
-            raise ValueError(f"The tokenizer's chat template refuses a {role} message {place}.")
+            raise ValueError(f"The tokenizer's chat template refuses {article} {role} message {place}.")
         return self.turns[first, role]
 
     def render(self, messages: list[tuple[str, str]]) -> str:

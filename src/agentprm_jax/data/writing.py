@@ -230,7 +230,7 @@ def _explained(path: Path) -> Iterator[None]:
         advice = "Make room, or choose another disk" if full else "Check the path and its permissions"
         raise TrajectoryWriteError(
             error.errno,
-            f"Writing trajectories failed: {error.strerror or error}. Nothing that was written before is lost, and the "
+            f"Writing trajectories failed: {error}. Nothing that was written before is lost, and the "
             f"file, if it exists, holds whole lines only. {advice}, and run the same command again",
             str(path),
         ) from error

@@ -7,7 +7,7 @@ processor's cache. The backward pass recomputes the weights from the logarithm o
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from agentprm_jax.models.products import contract
 
@@ -45,7 +45,7 @@ def _forward(
         total = weights.sum(-1, keepdims=True)
         mixed = contract("bkgts,bkse->bkgte", weights.astype(values.dtype), values[:, :, :stop])
         outs.append((mixed / total).astype(values.dtype))
-        log_sums.append(peak + jnp.log(total))
+        log_sums.append(jnp.squeeze(peak + jnp.log(total), -1))
     out, log_sum = jnp.concatenate(outs, axis=3), jnp.concatenate(log_sums, axis=3)
     return out, (queries, keys, values, segments, out, log_sum)
 
@@ -55,19 +55,21 @@ def _backward(
 ) -> tuple[Float[Array, "b k g t e"], Float[Array, "b k t e"], Float[Array, "b k t e"], None]:
     queries, keys, values, segments, out, log_sum = residuals
     scale = queries.shape[-1] ** -0.5
-    mean = jnp.sum(cotangent.astype(jnp.float32) * out.astype(jnp.float32), axis=-1, keepdims=True)
+    mean = jnp.sum(cotangent.astype(jnp.float32) * out.astype(jnp.float32), axis=-1)
     for_queries = []
     for_keys, for_values = jnp.zeros(keys.shape, jnp.float32), jnp.zeros(values.shape, jnp.float32)
     for start, stop in _blocks(queries.shape[3]):
         block_queries, block_cotangent = queries[:, :, :, start:stop], cotangent[:, :, :, start:stop]
-        weights = jnp.exp(_block_scores(queries, keys, segments, start, stop) - log_sum[:, :, :, start:stop])
-        for_weights = contract("bkgte,bkse->bkgts", block_cotangent, values[:, :, :stop])
-        for_scores = (weights * (for_weights - mean[:, :, :, start:stop]) * scale).astype(queries.dtype)
-        for_queries.append(contract("bkgts,bkse->bkgte", for_scores, keys[:, :, :stop]).astype(queries.dtype))
+        seen = _visible(segments, start, stop).swapaxes(1, 2)[:, None, :, None]
+        scores = contract("bkse,bkgte->bksgt", keys[:, :, :stop], block_queries) * scale
+        weights = jnp.where(seen, jnp.exp(scores - log_sum[:, :, None, :, start:stop]), 0.0)
+        for_weights = contract("bkse,bkgte->bksgt", values[:, :, :stop], block_cotangent)
+        for_scores = (weights * (for_weights - mean[:, :, None, :, start:stop]) * scale).astype(queries.dtype)
+        for_queries.append(contract("bkse,bksgt->bkegt", keys[:, :, :stop], for_scores).astype(queries.dtype))
         pad = ((0, 0), (0, 0), (0, keys.shape[2] - stop), (0, 0))
-        for_keys += jnp.pad(contract("bkgts,bkgte->bkse", for_scores, block_queries), pad)
-        for_values += jnp.pad(contract("bkgts,bkgte->bkse", weights.astype(values.dtype), block_cotangent), pad)
-    for_all_queries = jnp.concatenate(for_queries, axis=3)
+        for_keys += jnp.pad(contract("bksgt,bkgte->bkse", for_scores, block_queries), pad)
+        for_values += jnp.pad(contract("bksgt,bkgte->bkse", weights.astype(values.dtype), block_cotangent), pad)
+    for_all_queries = jnp.moveaxis(jnp.concatenate(for_queries, axis=4), 2, 4)
     return for_all_queries, for_keys.astype(keys.dtype), for_values.astype(values.dtype), None
 
 
@@ -88,6 +90,10 @@ def _block_scores(
 ) -> Float[Array, "b k g c s"]:
     """Masked scores of the queries in columns [start, stop) against the keys in columns [0, stop)."""
     products = contract("bkgte,bkse->bkgts", queries[:, :, :, start:stop], keys[:, :, :stop])
+    seen = _visible(segments, start, stop)[:, None, None]
+    return jnp.where(seen, products * queries.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
+
+
+def _visible(segments: Int[Array, "b t"], start: int, stop: int) -> Bool[Array, "b c s"]:
     causal = jnp.arange(start, stop)[:, None] >= jnp.arange(stop)
-    seen = causal & (segments[:, start:stop, None] == segments[:, None, :stop])
-    return jnp.where(seen[:, None, None], products * queries.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
+    return causal & (segments[:, start:stop, None] == segments[:, None, :stop])

@@ -80,7 +80,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save as `.svg` or `.png` (160 dots per inch), by the ending of `path`; the same figure gives the same bytes.
+    """Save as `.svg` or `.png` (160 dots per inch), by the ending of `path`; figures drawn alike give the same bytes.
 
     Raises:
         ValueError: for another ending.

@@ -65,9 +65,9 @@ def format_count(count: float) -> str:
 
 def format_minutes(minutes: float) -> str:
     """A duration: `42 s`, `6.3 min`, `2 h 05 min`."""
-    if minutes < 1:
+    if round(minutes * 60) < 60:
         return f"{minutes * 60:.0f} s"
-    if minutes < 60:
+    if round(minutes, 1) < 60:
         return f"{minutes:.1f} min"
     hours, rest = divmod(round(minutes), 60)
     return f"{hours} h {rest:02d} min"

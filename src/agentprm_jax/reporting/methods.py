@@ -37,6 +37,7 @@ METHODS: dict[str, MethodStyle] = {
     "random": MethodStyle("one random sample", MUTED, "dotted", ""),
     "shortest": MethodStyle("shortest", MUTED, "dashdot", ""),
     "longest": MethodStyle("longest", MUTED, "dashdot", ""),
+    "any_finish": MethodStyle("any that finished", MUTED, "dashed", ""),
     "earliest_finish": MethodStyle("earliest finish", MUTED, "solid", ""),
     "most_frequent_final_state": MethodStyle("most frequent final state", MUTED, "dotted", ""),
     "random_beam": MethodStyle("random beam", MUTED, "dotted", ""),

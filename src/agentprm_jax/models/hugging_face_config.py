@@ -1,0 +1,134 @@
+"""config.json of Hugging Face's Qwen2, Qwen3 and Llama, read strictly and written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentprm_jax.models.config import DecoderConfig, Llama3RopeScaling
+
+FAMILIES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral"}
+COMPUTE_DTYPE = "agentprm_compute_dtype"
+"""Key under which the dtype of activations stands where it differs from that of the weights."""
+
+
+def config_from_hugging_face(description: dict[str, Any], source: str) -> DecoderConfig:
+    """The decoder config of a parsed config.json.
+
+    Args:
+        description: the parsed file.
+        source: its path, for errors.
+
+    Raises:
+        ValueError: a field is missing, or has a value that the decoder does not support.
+    """
+    family = _require(description, "model_type", source)
+    _allow(source, "model_type", family, tuple(FAMILIES))
+    for field, allowed in (
+        ("hidden_act", ("silu",)),
+        ("use_sliding_window", (False,)),
+        ("sliding_window", (None,)) if description.get("use_sliding_window", True) else ("use_sliding_window", (False,)),
+        ("attention_bias", (False,)),
+        ("mlp_bias", (False,)),
+    ):
+        if field in description:
+            _allow(source, field, description[field], allowed)
+    heads, embed = (_require(description, name, source) for name in ("num_attention_heads", "hidden_size"))
+    theta, scaling = _rope(description, source)
+    stored = description.get("dtype") or description.get("torch_dtype") or "float32"
+    return DecoderConfig(
+        vocab_size=_require(description, "vocab_size", source),
+        embed=embed,
+        mlp=_require(description, "intermediate_size", source),
+        layers=_require(description, "num_hidden_layers", source),
+        heads=heads,
+        kv_heads=description.get("num_key_value_heads") or heads,
+        head_dim=description.get("head_dim") or embed // heads,
+        rope_theta=theta,
+        norm_eps=_require(description, "rms_norm_eps", source),
+        max_positions=_require(description, "max_position_embeddings", source),
+        qkv_bias=family == "qwen2",
+        qk_norm=family == "qwen3",
+        tied_embeddings=description.get("tie_word_embeddings", False),
+        rope_scaling=scaling,
+        dtype=description.get(COMPUTE_DTYPE, stored),
+        param_dtype=stored,
+    )
+
+
+def config_to_hugging_face(config: DecoderConfig, *, value_head: bool) -> dict[str, Any]:
+    """The content of config.json for a decoder, as a language model or as a one-label classifier.
+
+    Raises:
+        ValueError: no family has this combination of switches.
+    """
+    if config.qkv_bias and config.qk_norm:
+        raise ValueError("No Hugging Face family has both biases and norms on queries and keys, so it cannot be exported.")
+    family = "qwen2" if config.qkv_bias else "qwen3" if config.qk_norm else "llama"
+    head = "ForSequenceClassification" if value_head else "ForCausalLM"
+    description: dict[str, Any] = {
+        "architectures": [FAMILIES[family] + head],
+        "model_type": family,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.embed,
+        "intermediate_size": config.mlp,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.norm_eps,
+        "max_position_embeddings": config.max_positions,
+        "tie_word_embeddings": config.tied_embeddings,
+        "rope_theta": config.rope_theta,
+        "rope_parameters": {"rope_theta": config.rope_theta, **_scaling_fields(config.rope_scaling)},
+        "attention_dropout": 0.0,
+        "dtype": config.param_dtype,
+        COMPUTE_DTYPE: config.dtype,
+    }
+    if family == "llama":
+        description |= {"attention_bias": False, "mlp_bias": False}
+    if value_head:
+        labels = {"id2label": {"0": "promise"}, "label2id": {"promise": 0}, "num_labels": 1}
+        description |= labels | {"problem_type": "regression"}
+    return description
+
+
+def _rope(description: dict[str, Any], source: str) -> tuple[float, Llama3RopeScaling | None]:
+    fields = {**(description.get("rope_scaling") or {}), **(description.get("rope_parameters") or {})}
+    theta = fields.get("rope_theta", description.get("rope_theta"))
+    if theta is None:
+        raise ValueError(f"{source}: field rope_theta is missing.")
+    kind = fields.get("rope_type", fields.get("type", "default"))
+    _allow(source, "rope_type", kind, ("default", "llama3"))
+    if kind == "default":
+        return float(theta), None
+    return float(theta), Llama3RopeScaling(
+        factor=fields["factor"],
+        low_freq_factor=fields["low_freq_factor"],
+        high_freq_factor=fields["high_freq_factor"],
+        original_max_positions=fields["original_max_position_embeddings"],
+    )
+
+
+def _scaling_fields(scaling: Llama3RopeScaling | None) -> dict[str, Any]:
+    if scaling is None:
+        return {"rope_type": "default"}
+    return {
+        "rope_type": "llama3",
+        "factor": scaling.factor,
+        "low_freq_factor": scaling.low_freq_factor,
+        "high_freq_factor": scaling.high_freq_factor,
+        "original_max_position_embeddings": scaling.original_max_positions,
+    }
+
+
+def _require(description: dict[str, Any], field: str, source: str) -> Any:
+    if description.get(field) is None:
+        raise ValueError(f"{source}: field {field} is missing.")
+    return description[field]
+
+
+def _allow(source: str, field: str, got: Any, allowed: tuple[Any, ...]) -> None:
+    if got not in allowed:
+        shown = ", ".join(map(repr, allowed))
+        raise ValueError(f"{source}, field {field}: expected {shown}, got {got!r}.")

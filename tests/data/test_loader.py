@@ -1,0 +1,122 @@
+"""Which rows make up a step is a function of seed and step; processes share the same global batch."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_trajectories import WORDS, trajectory
+
+from agentprm_jax.data.batch import make_examples
+from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.data.loader import batches, row_order, steps_per_epoch, stream
+from agentprm_jax.data.packing import pack
+from agentprm_jax.data.vocabulary import word_tokenizer
+
+quick = settings(deadline=None, max_examples=40)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Thirteen rows of one to three trajectories."""
+    made = [trajectory(steps=1 + k % 4, outcome=(k + 1) / 32, name=str(k)) for k in range(30)]
+    packed = pack(make_examples(made, ChatEncoder(word_tokenizer(WORDS))), length=64, max_segments=3)
+    assert len(packed) % 4
+    return packed
+
+
+def assert_equal(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@quick
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**40), st.integers(0, 5))
+def test_an_epoch_shows_every_row_once(count, size, seed, epoch):
+    order = row_order(count, rows_per_batch=size, seed=seed)
+    steps = -(-count // size)
+    shown = [number for step in range(epoch * steps, (epoch + 1) * steps) for number in order[step]]
+    assert sorted(number for number in shown if number >= 0) == list(range(count))
+    assert len(shown) == steps * size
+    assert shown.count(-1) == steps * size - count
+
+
+@quick
+@given(st.integers(1, 40), st.integers(1, 4), st.sampled_from([1, 2, 3, 4]), st.integers(0, 100), st.integers(0, 50))
+def test_the_processes_together_show_the_batch_of_one_process(count, share, processes, seed, step):
+    size = share * processes
+    whole = row_order(count, rows_per_batch=size, seed=seed)[step]
+    parts = [
+        row_order(count, rows_per_batch=size, seed=seed, process_index=index, process_count=processes)[step]
+        for index in range(processes)
+    ]
+    assert all(len(part) == share for part in parts)
+    assert list(itertools.chain(*parts)) == whole
+
+
+def test_a_batch_depends_on_seed_and_step_and_not_on_what_was_asked_before(rows):
+    one, other = (batches(rows, rows_per_batch=4, seed=3) for _ in range(2))
+    walked = [one[step] for step in range(12)]
+    for step in (11, 0, 5, 5, 10):
+        assert_equal(other[step], walked[step])
+
+
+def test_every_trajectory_is_seen_once_in_every_epoch(rows):
+    loader = batches(rows, rows_per_batch=4, seed=0)
+    steps = steps_per_epoch(rows, 4)
+    for epoch in range(3):
+        seen = []
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            batch = loader[step]
+            seen.extend(batch.outcomes[batch.step_mask.any(-1)].tolist())
+        assert sorted(seen) == [(k + 1) / 32 for k in range(30)]
+
+
+def test_all_batches_have_the_same_shapes(rows):
+    loader = batches(rows, rows_per_batch=4, seed=0)
+    shapes = {tuple(array.shape for array in loader[step]) for step in range(2 * steps_per_epoch(rows, 4))}
+    assert len(shapes) == 1
+
+
+def orders(count: int, seed: int, epochs: int) -> list[tuple[int, ...]]:
+    order = row_order(count, rows_per_batch=count, seed=seed)
+    return [tuple(order[epoch]) for epoch in range(epochs)]
+
+
+def test_every_epoch_and_every_seed_has_an_order_of_its_own():
+    every = [order for seed in range(8) for order in orders(50, seed, 8)]
+    assert len(set(every)) == len(every)
+
+
+def test_every_row_comes_first_about_equally_often():
+    firsts = [order[0] for seed in range(10) for order in orders(5, seed, 100)]
+    counts = np.bincount(firsts, minlength=5)
+    assert (abs(counts - 200) < 64).all()  # five standard deviations of a binomial of 1000 and 1/5
+
+
+def test_a_stream_is_the_same_batches_in_order(rows):
+    loader = batches(rows, rows_per_batch=4, seed=1)
+    streamed = list(stream(loader, 3, 9))
+    assert len(streamed) == 6
+    for step, batch in zip(range(3, 9), streamed, strict=True):
+        assert_equal(batch, loader[step])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"rows_per_batch": 0}, "got 0 rows"),
+        ({"rows_per_batch": 4, "process_count": 3}, "got 4 rows for 3 processes"),
+        ({"rows_per_batch": 4, "process_count": 2, "process_index": 2}, r"in \[0, 2\), got 2"),
+        ({"rows_per_batch": 4, "seed": -1}, "seed should be at least 0, got -1"),
+    ],
+)
+def test_a_loader_that_cannot_be_shared_is_refused(rows, wrong, text):
+    with pytest.raises(ValueError, match=text):
+        batches(rows, **{"seed": 0, **wrong})
+
+
+def test_a_loader_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one row"):
+        batches(pack([], length=64), rows_per_batch=1, seed=0)

@@ -1,0 +1,31 @@
+"""Where results say that they come from."""
+
+import platform
+import subprocess
+
+from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", "-C", folder, *identity, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_changed_files_show_in_the_commit(tmp_path):
+    assert git_commit(tmp_path) is None
+    git(tmp_path, "init")
+    (tmp_path / "file").write_text("a")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-m", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert git_commit(tmp_path) == commit
+    (tmp_path / "file").write_text("b")
+    assert git_commit(tmp_path) == f"{commit}+changes"
+
+
+def test_versions_name_what_is_installed_and_nothing_else():
+    versions = package_versions(["numpy", "no-such-package"])
+    assert set(versions) == {"python", "numpy"}
+    assert versions["python"] == platform.python_version()
+    assert "cores" in describe_machine()
