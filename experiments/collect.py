@@ -149,7 +149,9 @@ def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:
     from agentprm_jax.models import load_pretrained
 
     config, params = load_pretrained(folder)
-    return NativeSampler(config, params, ChatEncoder(AutoTokenizer.from_pretrained(folder)), sampler, name=folder.parent.name)
+    return NativeSampler(
+        config, params, ChatEncoder(AutoTokenizer.from_pretrained(folder)), sampler, name=folder.parent.name
+    )
 
 
 if __name__ == "__main__":

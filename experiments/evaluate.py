@@ -192,9 +192,7 @@ def read_pool(config: EvaluateConfig) -> Pool:
     from agentprm_jax.envs.tasks import list_tasks
     from agentprm_jax.reporting.pool import Pool
 
-    return Pool.of(
-        iterate_trajectories(config.pool / TRAJECTORIES), list_tasks(config.environment.name, config.tasks)
-    )
+    return Pool.of(iterate_trajectories(config.pool / TRAJECTORIES), list_tasks(config.environment.name, config.tasks))
 
 
 def read_measurements(config: EvaluateConfig) -> Measurements:
@@ -210,7 +208,9 @@ def read_measurements(config: EvaluateConfig) -> Measurements:
         return outcomes_by_task(found, pool.tasks)
 
     names = [prm.name for prm in config.prms]
-    names += [f"{method}-{seed}" for method in ("random_beam", "random_beam_finished_first") for seed in range(RANDOM_SEEDS)]
+    names += [
+        f"{method}-{seed}" for method in ("random_beam", "random_beam_finished_first") for seed in range(RANDOM_SEEDS)
+    ]
     return Measurements(
         pool=pool,
         sizes=config.sizes,
@@ -287,7 +287,9 @@ def draw(config: EvaluateConfig, findings: Findings, results: Results) -> list[P
         "training": (
             "Training",
             "PRMs of the first seed.",
-            plots.training_curves(firsts, {"loss": "loss", "mean_promise": "mean promise", "grad_norm": "gradient norm"}),
+            plots.training_curves(
+                firsts, {"loss": "loss", "mean_promise": "mean promise", "grad_norm": "gradient norm"}
+            ),
         ),
         "comparisons": (
             "AgentPRM against the other methods",

@@ -120,7 +120,6 @@ def _start_worker(numbers: Any, workers: int, cache: str) -> None:
             os.sched_setaffinity(0, {cores[number]})
 
 
-
 def _check_order(jobs: Sequence[Job]) -> None:
     known: set[str] = set()
     for job in jobs:

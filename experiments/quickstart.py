@@ -138,7 +138,12 @@ def plan(config: QuickstartConfig) -> list[Job]:
 def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
     """Who plays what."""
     test = config.tasks(config.test_split, config.test_tasks)
-    shared = {"environment": config.environment, "sampler": sampler(config), "seed": config.seed, "max_tokens": max_tokens(config)}
+    shared = {
+        "environment": config.environment,
+        "sampler": sampler(config),
+        "seed": config.seed,
+        "max_tokens": max_tokens(config),
+    }
     actor = str(config.output / "actor" / "model")
     return {
         "demonstrations": CollectConfig(

@@ -106,7 +106,10 @@ def main(config: SftConfig) -> None:
             decoder, pretrained = load_pretrained(config.init)
         examples = make_examples(read_trajectories(config.trajectories), ChatEncoder(tokenizer))
         if config.imitate == "everything":
-            examples = [e._replace(encoded=e.encoded._replace(action_mask=np.ones_like(e.encoded.action_mask))) for e in examples]
+            examples = [
+                e._replace(encoded=e.encoded._replace(action_mask=np.ones_like(e.encoded.action_mask)))
+                for e in examples
+            ]
         rows = pack(examples, length=config.row_length)
         mesh = make_mesh(config.mesh)
         program = prepare(

@@ -101,7 +101,9 @@ def main(config: TrainPrmConfig) -> None:
         )
         mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
         name = f"{config.objective.method}-{config.seed}"
-        Prm(decoder, jax.device_get(params), encoder, initial_value=mean_outcome, name=name).save(config.output / "model")
+        Prm(decoder, jax.device_get(params), encoder, initial_value=mean_outcome, name=name).save(
+            config.output / "model"
+        )
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from tests.numerics import oracle
 
 ROWS, STEPS = 4, 6
-laws = settings(max_examples=30, deadline=None)
+laws = settings(max_examples=20, deadline=None)
 
 
 def floats(lowest: float, highest: float) -> st.SearchStrategy[float]:

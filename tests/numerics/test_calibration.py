@@ -13,6 +13,7 @@ from agentprm_jax.numerics.calibration import (
     brier,
     constant_mse,
     fixed_step_auc,
+    fixed_step_pairs,
     flatten_steps,
     mse,
     reliability,
@@ -68,30 +69,45 @@ def test_outcomes_as_scores_rank_perfectly_and_one_score_for_all_not_at_all(draw
     assert auc(np.zeros(len(drawn[1])), drawn[1]) in (0.5, None)
 
 
-@laws
-@given(trajectories, st.booleans())
-def test_fixed_step_auc_pools_the_pairs_within_tasks_that_both_have_the_step(drawn, masked):
+def unzipped(drawn) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, list[str]]:
+    """Scores, included steps, outcomes and tasks of drawn trajectories."""
     rows = [np.array([score for score, _ in steps]) for steps, _, _ in drawn]
     include = [np.array([kept for _, kept in steps], bool) for steps, _, _ in drawn]
-    observed, tasks = np.array([outcome for _, outcome, _ in drawn]), [task for _, _, task in drawn]
+    return rows, include, np.array([outcome for _, outcome, _ in drawn]), [task for _, _, task in drawn]
+
+
+def pairs_at(drawn, step: int, task: str, masked: bool) -> tuple[float, int]:
+    """The pairs of one task at one step, looking at every pair."""
+    alive = [
+        (steps[step][0], outcome)
+        for steps, outcome, name in drawn
+        if name == task and step < len(steps) and (steps[step][1] or not masked)
+    ]
+    return pairs_loop(*zip(*alive, strict=True)) if alive else (0.0, 0)
+
+
+@laws
+@given(trajectories, st.booleans())
+def test_fixed_step_pairs_are_those_within_a_task_that_both_have_the_step(drawn, masked):
+    rows, include, observed, tasks = unzipped(drawn)
+    table = fixed_step_pairs(rows, observed, tasks, include=include if masked else None)
+    assert table.tasks == list(dict.fromkeys(tasks))
+    assert table.ordered.shape == table.pairs.shape == (len(table.tasks), max(map(len, rows), default=0))
+    for (place, step), pairs in np.ndenumerate(table.pairs):
+        assert (table.ordered[place, step], pairs) == pairs_at(drawn, step, table.tasks[place], masked)
+
+
+@laws
+@given(trajectories, st.booleans())
+def test_fixed_step_auc_pools_the_pairs_of_all_tasks(drawn, masked):
+    rows, include, observed, tasks = unzipped(drawn)
     table = fixed_step_auc(rows, observed, tasks, include=include if masked else None)
     assert [entry.step for entry in table] == list(range(max(map(len, rows), default=0)))
     for step, value, pairs, contributing in table:
-        expected = {}
-        for task in set(tasks):
-            alive = [
-                (row[step], outcome)
-                for row, keep, outcome, name in zip(rows, include, observed, tasks, strict=True)
-                if name == task and step < len(row) and (keep[step] or not masked)
-            ]
-            expected[task] = pairs_loop(*zip(*alive, strict=True)) if alive else (0.0, 0)
-        total = sum(count for _, count in expected.values())
-        assert pairs == total
-        assert contributing == sum(count > 0 for _, count in expected.values())
-        if total:
-            np.testing.assert_allclose(value, sum(ordered for ordered, _ in expected.values()) / total, rtol=1e-12)
-        else:
-            assert value is None
+        expected = [pairs_at(drawn, step, task, masked) for task in set(tasks)]
+        ordered, total = (sum(column) for column in zip(*expected, strict=True))
+        assert (pairs, contributing) == (total, sum(count > 0 for _, count in expected))
+        assert value == (ordered / total if total else None)
 
 
 def test_difficulty_of_tasks_does_not_help_the_fixed_step_auc():

@@ -66,9 +66,7 @@ def run_everything(rooms, batch):
     return merged.mean, [loss.mean for loss in losses], scores
 
 
-@pytest.mark.parametrize(
-    ("leading", "dtype"), [((), jnp.float32), ((4,), jnp.bfloat16), ((2, 3), jnp.float32), ((2, 3), jnp.bfloat16)]
-)
+@pytest.mark.parametrize(("leading", "dtype"), [((), jnp.float32), ((4,), jnp.bfloat16), ((2, 3), jnp.float32)])
 def test_signatures_hold_for_any_leading_shape_under_jit_and_grad(checked, leading, dtype):
     batch = batch_of(leading, dtype)
 
@@ -106,6 +104,7 @@ def test_signatures_of_the_host_side_hold(checked):
     assert calibration.step_index_mse(steps, outcomes, reference_steps=steps, reference_outcomes=outcomes) > 0
     assert len(calibration.reliability(scores, outcomes, 4)) == 4
     assert len(calibration.fixed_step_auc(ragged, outcomes, ["a", "a", "b"])) == 3
+    assert calibration.fixed_step_pairs(ragged, outcomes, ["a", "a", "b"]).pairs.shape == (2, 3)
     assert calibration.flatten_steps(ragged, outcomes).steps.tolist() == [0, 0, 1, 2]
 
 

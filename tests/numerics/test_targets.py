@@ -100,7 +100,7 @@ def test_the_gradient_of_gae_is_its_transpose(inputs, cotangent):
     np.testing.assert_allclose(paired, value, rtol=1e-4, atol=1e-3)  # sums of 50 products
 
 
-@pytest.mark.parametrize("leading", [(), (1,), (4,), (2, 2), (2, 1, 2), (0,), (3, 0)])
+@pytest.mark.parametrize("leading", [(), (4,), (2, 1, 2), (0,)])
 def test_gae_of_any_leading_shape_is_gae_of_each_trajectory(leading):
     rng = np.random.default_rng(0)
     rewards, values, discounts = (rng.random((*leading, n), np.float32) for n in (5, 6, 5))
@@ -302,7 +302,7 @@ def test_the_first_label_moves_with_later_promises_by_their_weights_in_the_mixtu
     np.testing.assert_allclose(by_outcome, 0.125, atol=1e-7)
 
 
-@pytest.mark.parametrize("leading", [(), (4,), (2, 2), (2, 1, 2), (0,)])
+@pytest.mark.parametrize("leading", [(), (4,), (2, 1, 2), (0,)])
 def test_labels_of_any_leading_shape_are_the_labels_of_each_trajectory(leading):
     rng = np.random.default_rng(0)
     promises, (outcomes, initial) = rng.random((*leading, 5), np.float32), rng.random((2, *leading), np.float32)

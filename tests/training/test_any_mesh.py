@@ -10,11 +10,12 @@ from any_mesh import run
 
 SCRIPT = pathlib.Path(__file__).parent / "any_mesh.py"
 ONE = (1, 1, 1)
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def train_on(kind, *meshes):
     command = [sys.executable, str(SCRIPT), json.dumps([kind, *meshes])]
-    devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
+    devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": QUICK_COMPILATION}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=devices)
     assert result.returncode == 0, result.stderr
     return dict(zip(meshes, json.loads(result.stdout), strict=True))

@@ -1,4 +1,3 @@
-import functools
 import io
 import json
 import pathlib
@@ -16,8 +15,7 @@ import pytest
 from rich.console import Console
 from tiny_training import MODEL, RandomBatches, tiny_program
 
-from agentprm_jax.models import init_reward_model
-from agentprm_jax.training import NonFiniteUpdate, RunMismatch, TrainingInterrupted, train
+from agentprm_jax.training import Checkpointer, NonFiniteUpdate, RunMismatch, TrainingInterrupted, train
 
 SCRIPT = pathlib.Path(__file__).parent / "killed_run.py"
 
@@ -168,22 +166,17 @@ def test_a_mended_batch_lets_the_run_go_on_to_the_same_bits(prm_program, uninter
 
 
 def test_a_reward_model_begins_with_the_decoder_it_is_given(prm_program, tmp_path):
-    trained = jax.jit(functools.partial(init_reward_model, MODEL))(jax.random.key(8))["decoder"]
+    trained = prm_program.init(jax.random.key(8), {}).params["decoder"]
     with pytest.raises(TrainingInterrupted):
         run(prm_program, tmp_path, Signalling(0, signal.SIGTERM), pretrained={"decoder": trained})
     state = prm_program.init(jax.random.key(0), {"decoder": trained})
     state, _ = prm_program.train_step(state, RandomBatches()[0], np.int32(0))
-    assert_equal(state.params, run_until_first_checkpoint(tmp_path, prm_program))
+    with Checkpointer(tmp_path / "checkpoints", 2) as checkpointer:
+        assert_equal(checkpointer.restore(prm_program.abstract).params, state.params)
     assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(trained))
 
 
-def run_until_first_checkpoint(output, program):
-    from agentprm_jax.training import Checkpointer
-
-    with Checkpointer(output / "checkpoints", 2) as checkpointer:
-        return checkpointer.restore(program.abstract).params
-
-
+@pytest.mark.slow
 def test_sft_learns_to_continue_a_fixed_text():
     program = tiny_program("sft", steps=30, learning_rate=3e-2)
     batch, state = RandomBatches()[0], program.init(jax.random.key(0), {})

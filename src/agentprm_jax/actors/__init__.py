@@ -1,0 +1,36 @@
+"""Actors: the protocol, the native sampler, and scripted experts.
+
+Names are resolved on first use, so that configs and experts cost no import of JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentprm_jax.actors.babyai_expert import BabyAIExpert
+    from agentprm_jax.actors.base import Action, Actor, Usage
+    from agentprm_jax.actors.config import SamplerConfig
+    from agentprm_jax.actors.sampler import NativeSampler
+    from agentprm_jax.actors.textcraft_expert import TextCraftExpert
+
+__all__ = ["Action", "Actor", "BabyAIExpert", "NativeSampler", "SamplerConfig", "TextCraftExpert", "Usage"]
+
+_MODULE_OF = {
+    "Action": "base",
+    "Actor": "base",
+    "BabyAIExpert": "babyai_expert",
+    "NativeSampler": "sampler",
+    "SamplerConfig": "config",
+    "TextCraftExpert": "textcraft_expert",
+    "Usage": "base",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

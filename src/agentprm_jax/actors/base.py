@@ -14,8 +14,8 @@ class Action(NamedTuple):
     Attributes:
         text: what was said, without the end-of-turn token.
         tokens: sampled tokens, the end-of-turn token included; at least 1.
-        logprob: sum of the log-probabilities (nats) of the sampled tokens under the actor's own distribution, that is at
-            temperature 1 whatever temperature they were sampled with.
+        logprob: sum of the log-probabilities (nats) of the sampled tokens under the actor's own distribution, that is
+            at temperature 1 whatever temperature they were sampled with.
         complete: whether the actor ended its turn; False when `max_tokens` cut it off.
     """
 

@@ -1,6 +1,7 @@
 """What a sampler can be told: how much it keeps and in which shapes it works."""
 
 import dataclasses
+import itertools
 
 _SMALLEST_WINDOW = 64
 _SMALLEST_ROWS = 16
@@ -13,8 +14,9 @@ class SamplerConfig:
     slots: int = 512
     """Conversations whose keys and values are kept between calls; those used longest ago give way. At least as many as
     are in progress at once, or their prompts are computed again on every turn."""
-    rows: int = 256
-    """Most actions sampled at once; at most `slots`. More are sampled in turns."""
+    rows: int = 64
+    """Most actions sampled at once; at most `slots`. More are sampled in turns. On a CPU a small model is fastest when
+    the activations of a turn fit in the processor's cache; an accelerator wants more rows."""
     capacity: int = 256
     """Most tokens of a conversation, its next action included."""
     max_tokens: int = 32
@@ -32,8 +34,9 @@ class SamplerConfig:
             _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
         _check(self, "rows", self.rows <= self.slots, f"at most slots={self.slots}")
         _check(self, "max_tokens", self.max_tokens < self.capacity, f"below capacity={self.capacity}")
-        rising = self.prefill_lengths and all(a < b for a, b in zip((0, *self.prefill_lengths), self.prefill_lengths))
-        _check(self, "prefill_lengths", bool(rising), "rising whole numbers of at least 1, one or more")
+        rising = bool(self.prefill_lengths) and self.prefill_lengths[0] >= 1
+        rising = rising and all(one < next_one for one, next_one in itertools.pairwise(self.prefill_lengths))
+        _check(self, "prefill_lengths", rising, "rising whole numbers of at least 1, one or more")
 
     @property
     def row_counts(self) -> tuple[int, ...]:

@@ -1,7 +1,5 @@
 """Which prompts are read together, so that little is padding and few shapes are compiled."""
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-# What one more call of the model costs beside its tokens (copies of the rows, dispatch), in tokens; it keeps groups few.
+# What one more call of the model costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few.
 _CALL_COST = 512
 
 

@@ -1,20 +1,21 @@
 """The native sampler: an actor that runs a language model of this package in full batches, cached over turns."""
 
-from __future__ import annotations
-
 import functools
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
 from agentprm_jax.actors.base import Action, Usage
 from agentprm_jax.actors.config import SamplerConfig
-from agentprm_jax.actors.generation import Drawing, Drawn, Reading, draw_actions, init_store, read_prompts
+from agentprm_jax.actors.generation import Drawing, Drawn, Reading, draw_actions, read_prompts
 from agentprm_jax.actors.prefill_plan import Pass, at_least, plan_passes
+from agentprm_jax.actors.slot_store import copy_slots, init_store
 from agentprm_jax.actors.slots import Prompts, SlotTable
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
@@ -37,10 +38,10 @@ class _Request(NamedTuple):
 class NativeSampler:
     """Samples actions from a language model.
 
-    For the caller every call stands alone. Between calls the sampler keeps keys and values of conversations in slots, so
-    that a turn costs its own tokens only. A row's random numbers are a function of its seed, the number of its sample,
-    the tokens of its conversation and the index of the token: not of the batch that it is sampled in. Two conversations
-    under one seed get independent numbers unless they are equal, token for token. Special tokens other than the
+    For the caller every call stands alone. Between calls the sampler keeps keys and values of conversations in slots,
+    so that a turn costs its own tokens only. A row's random numbers are a function of its seed, the number of its
+    sample, the tokens of its conversation and the index of the token: not of the batch that it is sampled in. Two
+    conversations under one seed get independent numbers unless they are equal, token for token. Special tokens other than the
     end of the turn are never sampled: as the text of an action they would mean something else.
 
     Attributes:
@@ -62,13 +63,14 @@ class NativeSampler:
         """Allocates the slots.
 
         Raises:
-            ValueError: the tokenizer has more tokens than the model, or slots hold more tokens than the model is meant for.
+            ValueError: the tokenizer has more tokens than the model, or slots hold more tokens than the model is meant
+                for.
         """
         self.sampler_config = sampler_config or SamplerConfig()
         if encoder.vocab_size > config.vocab_size:
             raise ValueError(
-                f"The tokenizer has {encoder.vocab_size} tokens, but the model embeds only {config.vocab_size}: they do "
-                "not belong together."
+                f"The tokenizer has {encoder.vocab_size} tokens, but the model embeds only {config.vocab_size}: they "
+                "do not belong together."
             )
         if self.sampler_config.capacity > config.max_positions:
             raise ValueError(
@@ -78,7 +80,7 @@ class NativeSampler:
         self.name = name
         self.config = config
         self.encoder = encoder
-        self._params = params
+        self._params = jax.tree.map(jnp.asarray, params)
         self._table = SlotTable(self.sampler_config.slots, self.sampler_config.capacity)
         self._store = init_store(config, self.sampler_config.slots, self.sampler_config.capacity)
         self._sayable = _sayable_tokens(encoder, config.vocab_size)
@@ -106,8 +108,8 @@ class NativeSampler:
             samples: actions for each conversation; they share its prompt.
             temperature: of the sampling, finite and at least 0; 0 takes the likeliest token.
             seed: one for all conversations or one for each, in [0, 2**64).
-            max_tokens: most tokens an action may have, the end-of-turn token included. An action that is cut off there is
-                returned with `complete=False`.
+            max_tokens: most tokens an action may have, the end-of-turn token included. An action that is cut off there
+                is returned with `complete=False`.
 
         Returns:
             `samples` actions for each conversation, in order.
@@ -151,23 +153,31 @@ class NativeSampler:
         for index, key in enumerate(keys):
             if len(key) // 4 + max_tokens > capacity:
                 raise ValueError(
-                    f"Conversation {index} has {len(key) // 4} tokens, which with an action of up to {max_tokens} tokens is "
-                    f"more than a slot holds: raise SamplerConfig.capacity, now {capacity}."
+                    f"Conversation {index} has {len(key) // 4} tokens, which with an action of up to {max_tokens} tokens "
+                    f"is more than a slot holds: raise SamplerConfig.capacity, now {capacity}."
                 )
 
     def _act(self, request: _Request) -> list[Action]:
         """Actions of all rows, in the order of the rows."""
         self._table.tick()
-        config = self.sampler_config
-        by_prompt = np.argsort(request.prompt, kind="stable")
-        chunks = [by_prompt[start : start + config.rows] for start in range(0, len(by_prompt), config.rows)]
-        if len(chunks) > 1:
-            self._table.match(request.prompts)  # so that no chunk takes a slot that a later one continues
-        keep_all = len(by_prompt) <= config.slots
+        order = self._order(request)
+        size = self.sampler_config.rows
+        keep_all = len(order) <= self.sampler_config.slots
         actions: dict[int, Action] = {}
-        for rows in chunks:
+        for rows in (order[start : start + size] for start in range(0, len(order), size)):
             actions.update(zip(rows.tolist(), self._act_chunk(request, rows, keep_all), strict=True))
-        return [actions[row] for row in range(len(by_prompt))]
+        return [actions[row] for row in range(len(order))]
+
+    def _order(self, request: _Request) -> Int[np.ndarray, "n"]:
+        """The rows in an order in which neighbours look at as many columns and read as many new tokens."""
+        if len(request.prompt) <= self.sampler_config.rows:
+            return np.arange(len(request.prompt))
+        _, matched = self._table.match(
+            request.prompts
+        )  # also marks slots, so that no turn takes what a later one continues
+        lengths = request.prompts.lengths
+        windows = np.searchsorted(self.sampler_config.windows, lengths + request.max_tokens)
+        return np.lexsort((request.prompt, (lengths - matched)[request.prompt], windows[request.prompt]))
 
     def _act_chunk(self, request: _Request, rows: Int[np.ndarray, "b"], keep_all: bool) -> Iterator[Action]:
         """Actions of some rows.
@@ -177,68 +187,72 @@ class NativeSampler:
         places, firsts, prompt = np.unique(request.prompt[rows], return_index=True, return_inverse=True)
         prompts = request.prompts.take(places)
         window = at_least(self.sampler_config.windows, int(prompts.lengths.max()) + request.max_tokens)
-        slots = self._read(prompts, window)
-        targets = np.full(len(rows), -1, np.int64)
-        if keep_all:
-            targets[:] = self._table.others(len(rows), slots) if len(rows) > len(places) else -1
-        targets[firsts] = slots
-        drawn = self._draw(request, rows, slots[prompt], prompts.lengths[prompt], targets, window)
-        kept = np.flatnonzero(targets >= 0)
-        said = [drawn.tokens[row, : count - 1].tobytes() for row, count in enumerate(drawn.counts.tolist())]
-        keys = [prompts.keys[prompt[row]] + said[row] for row in kept.tolist()]
-        self._table.record(targets[kept], Prompts.from_keys(keys))
+        slots = self._read(prompts, window)[prompt]
+        kept = np.zeros(len(rows), bool)
+        kept[firsts] = True
+        if keep_all and not kept.all():
+            copies = self._table.others(int((~kept).sum()), slots)
+            self._copy(slots[~kept], copies)
+            slots[~kept] = copies
+            kept[:] = True
+        drawn = self._draw(request, rows, slots, prompts.lengths[prompt], kept, window)
+        held = [
+            prompts.keys[prompt[row]] + drawn.tokens[row, : drawn.counts[row] - 1].tobytes()
+            for row in np.flatnonzero(kept).tolist()
+        ]
+        self._table.record(slots[kept], Prompts.from_keys(held))
         return self._actions(drawn)
 
     def _read(self, prompts: Prompts, window: int) -> Int[np.ndarray, "n"]:
         """Brings prompts into slots and returns which."""
         sources, matched = self._table.match(prompts)
-        targets = self._table.claim(sources, matched)
-        self._table.forget(targets)
+        slots = self._table.claim(sources, matched)
+        moved = (matched > 0) & (sources != slots)
+        self._copy(sources[moved], slots[moved])
         counts = prompts.lengths - matched
         for step in plan_passes(counts, self.sampler_config.prefill_lengths, self.sampler_config.row_counts):
-            begin = matched[step.members] + step.starts
-            reading = self._reading(step, sources[step.members], begin, targets[step.members], prompts)
+            reading = self._reading(step, prompts, matched, slots)
             self._store = read_prompts(self.config, self._params, self._store, reading, window=window)
-            sources[step.members] = targets[step.members]
-        self._table.record(targets, prompts)
+        self._table.record(slots, prompts)
         used = self._usage
         cached, computed = used.cached_tokens + int(matched.sum()), used.prompt_tokens + int(counts.sum())
         self._usage = used._replace(cached_tokens=cached, prompt_tokens=computed)
-        return targets
+        return slots
+
+    def _copy(self, sources: Int[np.ndarray, "n"], targets: Int[np.ndarray, "n"]) -> None:
+        self._table.forget(targets)
+        if len(sources):
+            size = at_least(self.sampler_config.row_counts, len(sources))
+            self._store = copy_slots(self._store, _padded(sources, size), self._padded_slots(targets, size))
 
     def _reading(
-        self,
-        step: Pass,
-        sources: Int[np.ndarray, "m"],
-        begin: Int[np.ndarray, "m"],
-        targets: Int[np.ndarray, "m"],
-        prompts: Prompts,
+        self, step: Pass, prompts: Prompts, matched: Int[np.ndarray, "n"], slots: Int[np.ndarray, "n"]
     ) -> Reading:
-        rows = at_least(self.sampler_config.row_counts, len(step.members))
+        size = at_least(self.sampler_config.row_counts, len(step.members))
+        begin = matched[step.members] + step.starts
         columns = np.minimum(begin[:, None] + np.arange(step.columns), prompts.tokens.shape[1] - 1)
         return Reading(
-            sources=_padded(sources, rows),
-            matched=_padded(begin, rows),
-            targets=self._padded_targets(targets, rows),
-            tokens=_padded(prompts.tokens[step.members[:, None], columns], rows),
-            counts=_padded(step.counts, rows),
+            slots=self._padded_slots(slots[step.members], size),
+            begin=_padded(begin, size),
+            tokens=_padded(prompts.tokens[step.members[:, None], columns], size),
+            counts=_padded(step.counts, size),
         )
 
     def _draw(
         self,
         request: _Request,
         rows: Int[np.ndarray, "b"],
-        sources: Int[np.ndarray, "b"],
+        slots: Int[np.ndarray, "b"],
         lengths: Int[np.ndarray, "b"],
-        targets: Int[np.ndarray, "b"],
+        kept: Bool[np.ndarray, "b"],
         window: int,
     ) -> Drawn:
         """Samples the actions of some rows; returns NumPy arrays of as many rows."""
         size = at_least(self.sampler_config.row_counts, len(rows))
         drawing = Drawing(
-            sources=_padded(sources, size),
+            slots=_padded(slots, size),
             lengths=_padded(lengths, size),
-            targets=self._padded_targets(targets, size),
+            kept=_padded(kept, size, bool),
             active=np.arange(size) < len(rows),
             entropy=_padded(request.entropy[rows], size, np.uint32),
         )
@@ -256,11 +270,11 @@ class NativeSampler:
         )
         return Drawn(*(np.asarray(part)[: len(rows)] for part in drawn))
 
-    def _padded_targets(self, targets: Int[np.ndarray, "m"], rows: int) -> Int[np.ndarray, "b"]:
-        """Targets of `rows` rows, different ones beyond the slots for rows that are not to be kept."""
-        places = self.sampler_config.slots + np.arange(rows)
-        places[: len(targets)] = np.where(targets < 0, places[: len(targets)], targets)
-        return places.astype(np.int32)
+    def _padded_slots(self, slots: Int[np.ndarray, "m"], size: int) -> Int[np.ndarray, "b"]:
+        """Slots of `size` rows; those of padding lie beyond the last, where nothing is written."""
+        padded = np.full(size, self.sampler_config.slots, np.int32)
+        padded[: len(slots)] = slots
+        return padded
 
     def _actions(self, drawn: Drawn) -> Iterator[Action]:
         counts = drawn.counts.tolist()

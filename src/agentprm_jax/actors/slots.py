@@ -1,7 +1,5 @@
 """Which conversation's tokens each cache slot holds: longest-prefix match, and which slot gives way."""
 
-from __future__ import annotations
-
 import bisect
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int32, Integer
 from tokenizers import Tokenizer
 
 from agentprm_jax.data.record import Message, Trajectory
@@ -146,7 +146,7 @@ class ChatEncoder:
         """The tokens that an actor samples to say ``text``: its content and the end of the turn."""
         return self._content(False, text).tolist()
 
-    def decode_action(self, tokens: Iterable[int]) -> str:
+    def decode_action(self, tokens: Iterable[int] | Integer[np.ndarray, " t"]) -> str:
         """The text that an actor's tokens say, up to the first end-of-turn token."""
         said = []
         for token in tokens:

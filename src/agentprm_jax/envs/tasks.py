@@ -14,7 +14,9 @@ def list_tasks(environment: str, tasks: TaskConfig) -> list[str]:
     """
     found = _level_tasks(environment, tasks) if tasks.levels else task_ids(environment, tasks.split)
     if tasks.count is not None and tasks.count > len(found):
-        raise ValueError(f"The split {tasks.split!r} of {environment} has {len(found)} tasks, but {tasks.count} are wanted.")
+        raise ValueError(
+            f"The split {tasks.split!r} of {environment} has {len(found)} tasks, but {tasks.count} are wanted."
+        )
     return found[: tasks.count]
 
 

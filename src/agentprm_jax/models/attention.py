@@ -59,9 +59,7 @@ def cached_attention(
     scale = queries.shape[-1] ** -0.5
     visible = jnp.arange(past.keys.shape[2]) < lengths[:, None]
     earlier = jnp.tril(jnp.ones((keys.shape[2], keys.shape[2]), bool))
-    old = jnp.where(
-        visible[:, None, None, None], contract("bkgte,bkse->bkgts", queries, past.keys) * scale, hidden
-    )
+    old = jnp.where(visible[:, None, None, None], contract("bkgte,bkse->bkgts", queries, past.keys) * scale, hidden)
     new = jnp.where(earlier, contract("bkgte,bkse->bkgts", queries, keys) * scale, hidden)
     peak = jnp.maximum(old.max(-1, keepdims=True), new.max(-1, keepdims=True))
     old_weights, new_weights = jnp.exp(old - peak), jnp.exp(new - peak)

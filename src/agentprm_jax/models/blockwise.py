@@ -7,6 +7,7 @@ processor's cache. The backward pass recomputes the weights from the logarithm o
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from agentprm_jax.models.products import contract
@@ -46,7 +47,8 @@ def _forward(
         mixed = contract("bkgts,bkse->bkgte", weights.astype(values.dtype), values[:, :, :stop])
         outs.append((mixed / total).astype(values.dtype))
         log_sums.append(jnp.squeeze(peak + jnp.log(total), -1))
-    out, log_sum = jnp.concatenate(outs, axis=3), jnp.concatenate(log_sums, axis=3)
+    out = checkpoint_name(jnp.concatenate(outs, axis=3), "mixed")
+    log_sum = checkpoint_name(jnp.concatenate(log_sums, axis=3), "log_sum")
     return out, (queries, keys, values, segments, out, log_sum)
 
 
@@ -65,11 +67,11 @@ def _backward(
         weights = jnp.where(seen, jnp.exp(scores - log_sum[:, :, None, :, start:stop]), 0.0)
         for_weights = contract("bkse,bkgte->bksgt", values[:, :, :stop], block_cotangent)
         for_scores = (weights * (for_weights - mean[:, :, None, :, start:stop]) * scale).astype(queries.dtype)
-        for_queries.append(contract("bkse,bksgt->bkegt", keys[:, :, :stop], for_scores).astype(queries.dtype))
+        for_queries.append(contract("bksgt,bkse->bkgte", for_scores, keys[:, :, :stop]).astype(queries.dtype))
         pad = ((0, 0), (0, 0), (0, keys.shape[2] - stop), (0, 0))
         for_keys += jnp.pad(contract("bksgt,bkgte->bkse", for_scores, block_queries), pad)
         for_values += jnp.pad(contract("bksgt,bkgte->bkse", weights.astype(values.dtype), block_cotangent), pad)
-    for_all_queries = jnp.moveaxis(jnp.concatenate(for_queries, axis=4), 2, 4)
+    for_all_queries = jnp.concatenate(for_queries, axis=3)
     return for_all_queries, for_keys.astype(keys.dtype), for_values.astype(values.dtype), None
 
 

@@ -1,12 +1,13 @@
 """The decoder: embedding, a scan over blocks, a final norm."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from agentprm_jax.models.attention import Context, Past
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.layers import Block, Constrain, RMSNorm, unconstrained
+from agentprm_jax.models.layers import SAVED, Block, Constrain, RMSNorm, unconstrained
 
 
 class Decoder(nn.Module):
@@ -37,13 +38,15 @@ class Decoder(nn.Module):
         return RMSNorm(c, name="final_norm")(hidden), present
 
     def _blocks(self) -> nn.Module:
-        block = nn.remat(Block, prevent_cse=False) if self.config.remat else Block
+        policies = jax.checkpoint_policies
+        policy = policies.nothing_saveable if self.config.remat else policies.save_only_these_names(*SAVED)
         scanned = nn.scan(
-            block,
+            nn.remat(Block, prevent_cse=False, policy=policy),
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),
             length=self.config.layers,
+            unroll=int(__import__("os").environ.get("UNROLL","1")),
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         return scanned(self.config, self.constrain, name="layers")

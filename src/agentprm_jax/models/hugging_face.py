@@ -184,4 +184,3 @@ def _disassemble(config: DecoderConfig, table: list[Weight], params: Params) -> 
                     f"Parameter {'.'.join(weight.path)}: expected the shape {weight.shape} as {name!r}, got {tensor.shape}."
                 )
             yield name, np.ascontiguousarray(tensor)
-

@@ -26,7 +26,9 @@ def config_from_hugging_face(description: dict[str, Any], source: str) -> Decode
     for field, allowed in (
         ("hidden_act", ("silu",)),
         ("use_sliding_window", (False,)),
-        ("sliding_window", (None,)) if description.get("use_sliding_window", True) else ("use_sliding_window", (False,)),
+        ("sliding_window", (None,))
+        if description.get("use_sliding_window", True)
+        else ("use_sliding_window", (False,)),
         ("attention_bias", (False,)),
         ("mlp_bias", (False,)),
     ):
@@ -62,7 +64,9 @@ def config_to_hugging_face(config: DecoderConfig, *, value_head: bool) -> dict[s
         ValueError: no family has this combination of switches.
     """
     if config.qkv_bias and config.qk_norm:
-        raise ValueError("No Hugging Face family has both biases and norms on queries and keys, so it cannot be exported.")
+        raise ValueError(
+            "No Hugging Face family has both biases and norms on queries and keys, so it cannot be exported."
+        )
     family = "qwen2" if config.qkv_bias else "qwen3" if config.qk_norm else "llama"
     head = "ForSequenceClassification" if value_head else "ForCausalLM"
     description: dict[str, Any] = {

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from agentprm_jax.models.attention import Context, Past, attend
@@ -15,6 +16,10 @@ from agentprm_jax.models.rope import rotate
 
 Constrain = Callable[[Any, tuple[str | None, ...]], Any]
 """Pins the sharding of an activation given the logical names of its axes; the identity on one device."""
+
+SAVED = ("query", "key", "value", "mixed", "log_sum", "mid", "gate", "up")
+"""Names of the activations worth keeping for the backward pass: results of products. Norms, rotations and gates are
+cheaper to compute again than to write and read."""
 
 
 def unconstrained(x: Any, axes: tuple[str | None, ...]) -> Any:
@@ -29,17 +34,7 @@ def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, "d"], eps: float) -> F
     return (normed * scale.astype(jnp.float32)).astype(x.dtype)
 
 
-def project(x: Float[Array, "b t d"], kernel: Float[Array, "d *o"]) -> Float[Array, "b t *o"]:
-    """Linear map of the last axis, computed on `[tokens, features]` in the dtype of `x`.
-
-    With two-dimensional operands the gradient for the kernel is a plain matrix product too, which is several times
-    faster on CPU than a contraction over batch and length.
-    """
-    flat = product(x.reshape(-1, x.shape[-1]), kernel.reshape(kernel.shape[0], -1))
-    return flat.reshape(*x.shape[:-1], *kernel.shape[1:])
-
-
-def swiglu(gate: Float[Array, "b t f"], up: Float[Array, "b t f"]) -> Float[Array, "b t f"]:
+def swiglu(gate: Float[Array, "*n f"], up: Float[Array, "*n f"]) -> Float[Array, "*n f"]:
     """Gated linear unit with a SiLU gate (arXiv 2002.05202)."""
     return jax.nn.silu(gate) * up
 
@@ -59,7 +54,11 @@ class RMSNorm(nn.Module):
 
 
 class Projection(nn.Module):
-    """A linear map from `inputs` to `outputs` axes, with a bias where the model family has one."""
+    """A linear map from `inputs` to `outputs` axes, with a bias where the model family has one.
+
+    Tokens come flattened: with two-dimensional operands the gradient for the kernel is a plain matrix product too, which
+    is several times faster on CPU than a contraction over batch and length.
+    """
 
     config: DecoderConfig
     inputs: tuple[int, ...]
@@ -68,18 +67,20 @@ class Projection(nn.Module):
     bias: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t *o"]:
+    def __call__(self, x: Float[Array, "n i"]) -> Float[Array, "n *o"]:
         """Map the last axis of `x`, which holds the `inputs` axes flattened."""
-        in_axis, out_axis = tuple(range(len(self.inputs))), tuple(range(len(self.inputs), len(self.axes)))
-        fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=in_axis, out_axis=out_axis)
+        rank = len(self.inputs)
+        fan_in = nn.initializers.variance_scaling(
+            1.0, "fan_in", "truncated_normal", tuple(range(rank)), tuple(range(rank, len(self.axes)))
+        )
         dtype = jnp.dtype(self.config.param_dtype)
-        init = nn.with_logical_partitioning(fan_in, self.axes)
-        kernel = self.param("kernel", init, self.inputs + self.outputs, dtype)
-        y = project(x, kernel.reshape(-1, *self.outputs))
+        kernel_init = nn.with_logical_partitioning(fan_in, self.axes)
+        kernel = self.param("kernel", kernel_init, self.inputs + self.outputs, dtype)
+        y = product(x, kernel.reshape(x.shape[1], -1)).reshape(-1, *self.outputs)
         if not self.bias:
             return y
-        zeros = nn.with_logical_partitioning(nn.initializers.zeros_init(), self.axes[len(self.inputs) :])
-        return y + self.param("bias", zeros, self.outputs, dtype).astype(y.dtype)
+        bias_init = nn.with_logical_partitioning(nn.initializers.zeros_init(), self.axes[rank:])
+        return y + self.param("bias", bias_init, self.outputs, dtype).astype(y.dtype)
 
 
 class Attention(nn.Module):
@@ -94,26 +95,26 @@ class Attention(nn.Module):
     ) -> tuple[Float[Array, "b t d"], Past]:
         """Attend; returns the layer's output and the keys and values of the call's own tokens."""
         c = self.config
-        queries = self._heads("query", c.heads, "heads", x)
-        keys = self._heads("key", c.kv_heads, "kv_heads", x)
-        values = self._heads("value", c.kv_heads, "kv_heads", x)
+        batch, flat = x.shape[:2], x.reshape(-1, x.shape[-1])
+        queries = self._heads("query", c.heads, "heads", flat, batch)
+        keys = self._heads("key", c.kv_heads, "kv_heads", flat, batch)
+        values = self._heads("value", c.kv_heads, "kv_heads", flat, batch)
         if c.qk_norm:
             queries = RMSNorm(c, "head_dim", name="query_norm")(queries)
             keys = RMSNorm(c, "head_dim", name="key_norm")(keys)
-        queries = rotate(queries, context.cos, context.sin)
-        keys = rotate(keys, context.cos, context.sin)
-        present = Past(_heads_first(keys), _heads_first(values))
-        mixed = _heads_first(attend(_heads_first(queries), *present, past, context))
-        flat = mixed.reshape(*mixed.shape[:2], -1)
+        present = Past(_heads_first(rotate(keys, context.cos, context.sin)), _heads_first(values))
+        mixed = attend(_heads_first(rotate(queries, context.cos, context.sin)), *present, past, context)
         out = Projection(c, (c.heads, c.head_dim), (c.embed,), ("heads", "head_dim", "embed"), name="out")
-        return out(flat), present
+        return out(_heads_first(mixed).reshape(len(flat), -1)).reshape(x.shape), present
 
-    def _heads(self, name: str, heads: int, axis: str, x: Float[Array, "b t d"]) -> Float[Array, "b t h e"]:
+    def _heads(
+        self, name: str, heads: int, axis: str, flat: Float[Array, "n d"], batch: tuple[int, ...]
+    ) -> Float[Array, "b t h e"]:
         c = self.config
-        project_heads = Projection(
-            c, (c.embed,), (heads, c.head_dim), ("embed", axis, "head_dim"), bias=c.qkv_bias, name=name
-        )
-        return self.constrain(project_heads(x), ("batch", None, axis, None))
+        axes = ("embed", axis, "head_dim")
+        projected = Projection(c, (c.embed,), (heads, c.head_dim), axes, bias=c.qkv_bias, name=name)(flat)
+        split = projected.reshape(*batch, heads, c.head_dim)
+        return checkpoint_name(self.constrain(split, ("batch", None, axis, None)), name)
 
 
 def _heads_first(x: Float[Array, "b t h e"]) -> Float[Array, "b h t e"]:
@@ -130,10 +131,14 @@ class FeedForward(nn.Module):
     def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
         """Map each token by itself."""
         c = self.config
-        gate = Projection(c, (c.embed,), (c.mlp,), ("embed", "mlp"), name="gate")(x)
-        up = Projection(c, (c.embed,), (c.mlp,), ("embed", "mlp"), name="up")(x)
-        hidden = self.constrain(swiglu(gate, up), ("batch", None, "mlp"))
-        return Projection(c, (c.mlp,), (c.embed,), ("mlp", "embed"), name="down")(hidden)
+        flat = x.reshape(-1, x.shape[-1])
+        gate, up = (
+            checkpoint_name(Projection(c, (c.embed,), (c.mlp,), ("embed", "mlp"), name=name)(flat), name)
+            for name in ("gate", "up")
+        )
+        hidden = self.constrain(swiglu(gate, up).reshape(*x.shape[:2], c.mlp), ("batch", None, "mlp"))
+        down = Projection(c, (c.mlp,), (c.embed,), ("mlp", "embed"), name="down")
+        return down(hidden.reshape(len(flat), -1)).reshape(x.shape)
 
 
 class Block(nn.Module):
@@ -151,6 +156,6 @@ class Block(nn.Module):
         mixed, present = Attention(c, self.constrain, name="attention")(
             RMSNorm(c, name="attention_norm")(x), past, context
         )
-        x_mid = self.constrain(x + mixed, ("batch", None, None))
+        x_mid = checkpoint_name(self.constrain(x + mixed, ("batch", None, None)), "mid")
         fed = FeedForward(c, self.constrain, name="mlp")(RMSNorm(c, name="mlp_norm")(x_mid))
         return self.constrain(x_mid + fed, ("batch", None, None)), present

@@ -56,6 +56,20 @@ class StepAuc(NamedTuple):
     tasks: int
 
 
+class StepPairs(NamedTuple):
+    """Pairs of trajectories of one task with different outcomes, compared at the same step.
+
+    Attributes:
+        ordered: [task, step] float64, pairs that the scores put in order; ties count half.
+        pairs: [task, step] float64, number of pairs.
+        tasks: the tasks, in order of first appearance.
+    """
+
+    ordered: np.ndarray
+    pairs: np.ndarray
+    tasks: list[Hashable]
+
+
 def _paired(owner: str, **arrays: Shaped[np.ndarray, "..."]) -> list[Float[np.ndarray, " n"]]:
     """The arrays in float64, refused where they are no equally long rows of numbers."""
     rows = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
@@ -228,20 +242,6 @@ def _included(
     return list(zip(rows, masks, strict=True))
 
 
-class StepPairs(NamedTuple):
-    """Pairs of trajectories of one task with different outcomes, compared at the same step.
-
-    Attributes:
-        ordered: [task, step] float64, pairs that the scores put in order; ties count half.
-        pairs: [task, step] float64, number of pairs.
-        tasks: the tasks, in order of first appearance.
-    """
-
-    ordered: np.ndarray
-    pairs: np.ndarray
-    tasks: list[Hashable]
-
-
 def fixed_step_auc(
     scores: Sequence[Float[np.ndarray, " _u"]],
     outcomes: Float[np.ndarray, " n"],
@@ -270,7 +270,9 @@ def fixed_step_auc(
     ordered, pairs = table.ordered.sum(axis=0), table.pairs.sum(axis=0)
     contributing = (table.pairs > 0).sum(axis=0)
     return [
-        StepAuc(step, float(ordered[step] / pairs[step]) if pairs[step] else None, int(pairs[step]), int(contributing[step]))
+        StepAuc(
+            step, float(ordered[step] / pairs[step]) if pairs[step] else None, int(pairs[step]), int(contributing[step])
+        )
         for step in range(len(pairs))
     ]
 

@@ -125,7 +125,7 @@ def promise_targets(
     steps = present(mask)
     last = last_step(steps)
     known = zero_padding(promises, steps)
-    initial = jnp.where(steps.any(axis=-1), as_float32(initial_values), 0.0)
+    initial = as_float32(initial_values)
     rewards = jnp.where(last, as_float32(outcomes)[..., None], 0.0)
     discounts = jnp.where(steps & ~last, as_float32(gamma), 0.0)
     values = jnp.concatenate([initial[..., None], known], axis=-1)

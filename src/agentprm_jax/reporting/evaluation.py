@@ -76,7 +76,9 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Evaluation)
     except msgspec.DecodeError as error:
-        raise ValueError(f"Cannot read {path} as an evaluation: {error}. Remove the file to measure it again.") from error
+        raise ValueError(
+            f"Cannot read {path} as an evaluation: {error}. Remove the file to measure it again."
+        ) from error
 
 
 def by_method(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:

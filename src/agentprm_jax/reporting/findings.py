@@ -99,8 +99,15 @@ class Findings:
         errors = reference_errors(self.measured.pool, self.measured.reference)
         tasks = len(self.measured.pool.tasks)
         references = [
-            Row(method=name, kind="control", estimates={"mse": estimate(np.full(1, error)), "brier": estimate(np.full(1, error))})
-            for name, error in (("constant predictor", errors["constant"]), ("step-index predictor", errors["step_index"]))
+            Row(
+                method=name,
+                kind="control",
+                estimates={"mse": estimate(np.full(1, error)), "brier": estimate(np.full(1, error))},
+            )
+            for name, error in (
+                ("constant predictor", errors["constant"]),
+                ("step-index predictor", errors["step_index"]),
+            )
         ]
         columns = [
             *(

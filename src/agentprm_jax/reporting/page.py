@@ -162,7 +162,7 @@ def _steps(trajectory: Trajectory) -> tuple[list[dict[str, Any]], list[Message]]
     """Each action with the observation before it, and the messages that open the conversation.
 
     The last message before the first action is its observation; earlier ones are the opening. What follows the last
-    action is the observation of a closing step without action.
+    action is kept with it as `closing`.
     """
     steps: list[dict[str, Any]] = []
     opening: list[Message] = []

@@ -1,21 +1,25 @@
-"""Scoring: promise and progress of every step of a trajectory, and of actions that search has not taken yet."""
+"""Scoring: promise and progress of every step of trajectories, by a trained PRM.
+
+Names are resolved on first use, so that the protocols cost no import of JAX.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from agentprm_jax.scoring.base import ConversationScorer, Scorer, StepScores
-
 if TYPE_CHECKING:
+    from agentprm_jax.scoring.base import ConversationScorer, Scorer, StepScores
     from agentprm_jax.scoring.prm import Prm
-    from agentprm_jax.scoring.random_scorer import RandomScorer
 
-__all__ = ["ConversationScorer", "Prm", "RandomScorer", "Scorer", "StepScores"]
+__all__ = ["ConversationScorer", "Prm", "Scorer", "StepScores"]
 
-_HOMES = {"Prm": "prm", "RandomScorer": "random_scorer"}
+_MODULE_OF = {"ConversationScorer": "base", "Prm": "prm", "Scorer": "base", "StepScores": "base"}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for, so that the protocols cost no import of JAX."""
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

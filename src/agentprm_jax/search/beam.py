@@ -50,9 +50,7 @@ class _Search:
         proposals = []
         for node, actions in zip(self.nodes, answers, strict=True):
             self.sampled_tokens += sum(action.tokens for action in actions)
-            proposals += [
-                _Proposal(node, text, tokens) for text, tokens in {a.text: a.tokens for a in actions}.items()
-            ]
+            proposals += [_Proposal(node, text, tokens) for text, tokens in {a.text: a.tokens for a in actions}.items()]
         self.scored_actions += len(proposals)
         return proposals
 
@@ -117,7 +115,9 @@ def beam_search(
     actor_info = ActorInfo(name=actor.name, temperature=temperature, seed=seed)
     results = []
     for start in range(0, len(tasks), together):
-        searches = [_Search(task, [Episode.start(make_environment(), task)]) for task in tasks[start : start + together]]
+        searches = [
+            _Search(task, [Episode.start(make_environment(), task)]) for task in tasks[start : start + together]
+        ]
         samples = nodes * candidates
         depth = 0
         while open_searches := [search for search in searches if search.nodes]:

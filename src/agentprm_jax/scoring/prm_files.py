@@ -1,0 +1,134 @@
+"""The folder of a trained PRM: the model in Hugging Face's layout, its tokenizer, and prm.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.forward import Params
+from agentprm_jax.models.hugging_face import load_pretrained, save_pretrained
+
+PRM, TOKENIZER = "prm.json", "tokenizer.json"
+SCHEMA = "agentprm.prm/1"
+
+
+class PrmRecord(msgspec.Struct, frozen=True, tag_field="schema", tag=SCHEMA, kw_only=True):
+    """What prm.json holds.
+
+    Attributes:
+        name: name of the scorer.
+        method: how it was trained: `agentprm`, `agentprm_no_la`, `pvm`, `orm` or a name of your own.
+        initial_value: mean outcome of the training trajectories.
+        training: whatever else is worth knowing about the training; any JSON.
+    """
+
+    name: str
+    method: str
+    initial_value: float
+    training: dict[str, Any] = {}
+
+
+class PrmParts(NamedTuple):
+    """What a folder holds."""
+
+    config: DecoderConfig
+    params: Params
+    encoder: ChatEncoder
+    record: PrmRecord
+
+
+def save_prm(
+    directory: str | os.PathLike[str], config: DecoderConfig, params: Params, encoder: ChatEncoder, record: PrmRecord
+) -> None:
+    """Writes a PRM; prm.json comes last, so that a folder which was only half written is not taken for a PRM."""
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PRM).unlink(missing_ok=True)
+    save_pretrained(folder, config, params)
+    encoder.tokenizer.save_pretrained(folder)
+    draft = folder / f"{PRM}.tmp"
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    os.replace(draft, folder / PRM)
+
+
+def load_prm(directory: str | os.PathLike[str]) -> PrmParts:
+    """Reads a PRM.
+
+    Raises:
+        FileNotFoundError: the folder or a file of it is missing.
+        ValueError: prm.json is damaged, the model is a language model without a value head, or the tokenizer has more
+            tokens than the model.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"There is no PRM in {folder}: expected a folder that `Prm.save` wrote, got {_kind(folder)}."
+        )
+    record = _read_record(folder)
+    config, params = load_pretrained(folder)
+    if "value_head" not in params:
+        raise ValueError(
+            f"{folder} holds a language model: expected a reward model, with a value head (`*ForSequenceClassification` "
+            "in config.json, `score.weight` among the tensors)."
+        )
+    return PrmParts(config, params, _load_encoder(folder), record)
+
+
+def check_vocabulary(config: DecoderConfig, encoder: ChatEncoder, where: str) -> None:
+    """Checks that every token of the tokenizer has an embedding.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if encoder.vocab_size > config.vocab_size:
+        raise ValueError(
+            f"{where}: the tokenizer has {encoder.vocab_size} tokens, more than the {config.vocab_size} that the model "
+            "embeds; expected the tokenizer that the model was trained with."
+        )
+
+
+def _kind(path: Path) -> str:
+    return "a file" if path.exists() else "nothing"
+
+
+def _read_record(folder: Path) -> PrmRecord:
+    path = folder / PRM
+    if not path.is_file():
+        found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+        raise FileNotFoundError(
+            f"{path} is missing, so {folder} is no PRM or was not written to the end: expected a folder that `Prm.save` "
+            f"wrote, got one with {found}."
+        )
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=PrmRecord)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}. Expected what `Prm.save` writes.") from error
+
+
+def _load_encoder(folder: Path) -> ChatEncoder:
+    if not (folder / TOKENIZER).is_file():
+        raise FileNotFoundError(
+            f"{folder / TOKENIZER} is missing: expected the tokenizer that the model was trained with, beside the model."
+        )
+    from transformers import PreTrainedTokenizerFast  # slow to import, and only needed here
+
+    return ChatEncoder(PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True))
+
+
+def to_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as prm.json will give them back.
+
+    Raises:
+        ValueError: they hold something that JSON cannot.
+    """
+    try:
+        return json.loads(json.dumps(dict(values), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The `training` of a PRM should be JSON, got {dict(values)!r}: {error}.") from error

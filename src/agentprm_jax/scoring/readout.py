@@ -1,0 +1,88 @@
+"""Values of many encoded trajectories in few forward passes of few shapes."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Float32
+
+from agentprm_jax.data.batch import Example
+from agentprm_jax.data.encode import EncodedTrajectory
+from agentprm_jax.data.packing import PackedRows, choose_length, pack
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.forward import Params, promises
+
+TOKENS_PER_BATCH = 4096
+"""Tokens of a full forward pass; on a CPU more would leave the processor's cache."""
+
+
+class ReadoutRows(NamedTuple):
+    """Packed rows, with the places to be read of all trajectories of a row in one list."""
+
+    tokens: np.ndarray  # int32 [b, t]
+    positions: np.ndarray  # int32 [b, t]
+    segments: np.ndarray  # int32 [b, t]
+    readouts: np.ndarray  # int32 [b, 1, u]; 0 where there is nothing to read
+
+
+@partial(jax.jit, static_argnames="config")
+def read_rows(config: DecoderConfig, params: Params, rows: ReadoutRows) -> Float[Array, "b u"]:
+    """Values at the read-outs of each row, float32."""
+    return promises(config, params, rows)[:, 0]
+
+
+def read_values(
+    config: DecoderConfig,
+    params: Params,
+    encoded: Sequence[EncodedTrajectory],
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+) -> list[Float32[np.ndarray, "u"]]:
+    """The value at every read-out of every trajectory.
+
+    One forward pass values all steps of the trajectories in it. Shapes come from a closed set: a row length that fits
+    all, a full or a quarter or a sixteenth of a batch, and a power of two of read-outs.
+
+    Args:
+        config: shape of the decoder.
+        params: a reward model.
+        encoded: what to value.
+        tokens_per_batch: tokens of a full forward pass; at least one row is taken.
+
+    Returns:
+        One array for each trajectory, in order.
+    """
+    length = choose_length([len(one.tokens) for one in encoded])
+    examples = [Example(one, 0.0, 0.0, (1.0,) * len(one.readouts)) for one in encoded]
+    packed = pack(examples, length=length)
+    room = _power_of_two(max(sum(len(encoded[index].readouts) for index in row) for row in packed.members))
+    values: dict[int, np.ndarray] = {}
+    for chosen in _batches(len(packed), max(1, tokens_per_batch // length)):
+        read = np.asarray(read_rows(config, params, _readout_rows(packed, chosen, room)))
+        for row, line in zip(chosen, read, strict=True):
+            members = packed.members[row] if row >= 0 else ()
+            ends = np.cumsum([len(encoded[index].readouts) for index in members], dtype=np.int64)
+            values.update(zip(members, np.split(line, ends), strict=False))
+    return [values[index] for index in range(len(encoded))]
+
+
+def _batches(rows: int, full: int) -> Iterator[list[int]]:
+    """Row numbers of each batch; what is left over fills up the smallest batch that holds it, with -1."""
+    for start in range(0, rows, full):
+        chosen = list(range(start, min(start + full, rows)))
+        size = min(size for size in (full, -(-full // 4), -(-full // 16)) if size >= len(chosen))
+        yield chosen + [-1] * (size - len(chosen))
+
+
+def _readout_rows(packed: PackedRows, chosen: Sequence[int], room: int) -> ReadoutRows:
+    batch = packed.batch(chosen)
+    readouts = np.zeros((len(chosen), 1, room), np.int32)
+    for row, (columns, mask) in enumerate(zip(batch.readouts, batch.step_mask, strict=True)):
+        real = columns[mask]
+        readouts[row, 0, : len(real)] = real
+    return ReadoutRows(batch.tokens, batch.positions, batch.segments, readouts)
+
+
+def _power_of_two(needed: int) -> int:
+    return 1 << max(needed - 1, 0).bit_length()
