@@ -5,12 +5,13 @@ Command:
     uv run experiments/collect.py --actor expert --tasks.levels PickupLoc --tasks.count 1000 --output runs/demos
     uv run experiments/collect.py --actor runs/actor/model --samples 16 --output runs/pool
 
-The trajectories lie in OUTPUT/trajectories.jsonl, one a line, written as episodes end: run the same command again and an
-interrupted collection goes on with what is missing.
+The trajectories lie in OUTPUT/trajectories.jsonl, one a line, written as episodes end: run the same command again and
+an interrupted collection goes on with what is missing.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from agentprm_jax.search.episode import MakeEnvironment
 
 TRAJECTORIES = "trajectories.jsonl"
+WRITTEN_TOGETHER = 64
+"""Trajectories between two writes that are forced to the disk; a kill loses at most these."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,10 @@ def main(config: CollectConfig) -> None:
         done = {trajectory.id for trajectory in known}
         play = expert_play if config.actor == "expert" else actor_play
         missing = play(config, tasks, make_environment, done)
-        for trajectory in progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known)):
-            writer.append(trajectory)
-            known.append(trajectory)
+        shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
+        while batch := list(itertools.islice(shown, WRITTEN_TOGETHER)):
+            writer.extend(batch)
+            known += batch
     for trajectory in known:
         sampled += trajectory.actor.sampled_tokens if trajectory.actor else 0
         steps += len(trajectory.rewards)

@@ -3,10 +3,11 @@
 Command:
 
     uv run experiments/evaluate.py --pool runs/pool --greedy runs/greedy --expert runs/expert --actor runs/actor/model \
-        --prms runs/prm-agentprm-0 runs/prm-orm-0 --training-trajectories runs/train/trajectories.jsonl --output runs/evaluation
+        --prms runs/prm-agentprm-0 runs/prm-orm-0 --training-trajectories runs/train/trajectories.jsonl \
+        --output runs/evaluation
 
-Prints the table, and writes results.json, pictures and report.html into OUTPUT. What was measured for each PRM is kept, so
-that an interrupted evaluation goes on with the next one.
+Prints the table, and writes results.json, pictures and report.html into OUTPUT. What was measured for each PRM is
+kept, so that an interrupted evaluation goes on with the next one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agentprm_jax.reporting.evaluation import Evaluation, SearchOutcomes
+    from agentprm_jax.reporting.evaluation import SearchOutcomes
     from agentprm_jax.reporting.findings import Findings, Measurements
     from agentprm_jax.reporting.page import Picture
     from agentprm_jax.reporting.pool import Pool

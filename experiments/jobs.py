@@ -39,11 +39,11 @@ class JobFailed(RuntimeError):
     """A job ended with an error; the message names the job, the error and the log."""
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iterator[str]:
+def run_jobs(jobs: Sequence[Job], workers: int, logs: Path) -> Iterator[str]:
     """Runs all jobs in `workers` processes, in the order given where nothing is missing; yields names as jobs end.
 
-    Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log, compiled programs to
-    `cache`. Workers end when this process does, however it ends.
+    Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log. Workers end when
+    this process does, however it ends.
 
     Raises:
         ValueError: a job needs one that does not come before it.
@@ -55,7 +55,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iter
     numbers = context.Queue()
     for number in range(workers):
         numbers.put(number)
-    with ProcessPoolExecutor(workers, context, _start_worker, (numbers, workers, str(cache))) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (numbers, workers)) as pool:
         yield from _drain(pool, jobs, logs, workers)
 
 
@@ -78,8 +78,8 @@ def _raise_failure(job: Job, future: Future, logs: Path) -> None:
     error = future.exception()
     if error is not None:
         raise JobFailed(
-            f"Stage {job.name} stopped: {type(error).__name__}: {error}\nIts log is {logs / (job.name + '.log')}. Finished "
-            "stages are kept: run the same command again to go on."
+            f"Stage {job.name} stopped: {type(error).__name__}: {error}\nIts log is {logs / (job.name + '.log')}. "
+            "Finished stages are kept: run the same command again to go on."
         ) from error
 
 
@@ -108,8 +108,8 @@ def _output_to(descriptor: int) -> Iterator[None]:
             os.close(copy)
 
 
-def _start_worker(numbers: Any, workers: int, cache: str) -> None:
-    """In the worker: takes a core, watches the parent, and turns on the cache of compiled programs."""
+def _start_worker(numbers: Any, workers: int) -> None:
+    """In the worker: takes a core and watches the parent."""
     number = numbers.get()
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -6,8 +6,8 @@ Command:
     uv run experiments/quickstart.py --preset full        # five PRM seeds, twice the tasks, beam @8x8
     uv run experiments/quickstart.py --preset textcraft   # the same in TextCraft
 
-The environment is played in declared form: the actor ends an episode by saying `finish`, and the outcome is whether the goal
-holds at that moment, so that neither length nor ending gives the answer away. Ends with a table on the terminal,
+The environment is played in declared form: the actor ends an episode by saying `finish`, and the outcome is whether the
+goal holds at that moment, so that neither length nor ending gives the answer away. Ends with a table on the terminal,
 results.json, pictures and report.html in OUTPUT/evaluation. Interrupt it at any time; the same command goes on.
 """
 
@@ -54,9 +54,9 @@ class QuickstartConfig:
     """Tasks that the expert shows."""
     actor_steps: int = 400
     """Updates of the actor."""
-    trunk_steps: int = 1500
+    trunk_steps: int = 800
     """Updates of the language model that PRMs start from; it learns to predict observations too."""
-    train_tasks: int = 5000
+    train_tasks: int = 2400
     """Tasks on which the actor plays for the PRMs."""
     train_samples: int = 3
     """Trajectories of each of them."""
@@ -90,17 +90,38 @@ class QuickstartConfig:
 
 PRESETS = {
     "default": QuickstartConfig(),
-    "full": QuickstartConfig(preset="full", output=Path("runs/quickstart-full"), prm_seeds=5, test_tasks=400,
-                             beams=("1x4", "2x2", "4x4", "8x8")),
+    "full": QuickstartConfig(
+        preset="full",
+        output=Path("runs/quickstart-full"),
+        prm_seeds=5,
+        test_tasks=400,
+        beams=("1x4", "2x2", "4x4", "8x8"),
+    ),
     "textcraft": QuickstartConfig(
-        preset="textcraft", output=Path("runs/quickstart-textcraft"), environment=EnvironmentConfig(name="textcraft", max_rounds=12),
-        levels=(), demonstrations=374, train_tasks=374, train_samples=16, test_tasks=100,
+        preset="textcraft",
+        output=Path("runs/quickstart-textcraft"),
+        environment=EnvironmentConfig(name="textcraft", max_rounds=12),
+        levels=(),
+        demonstrations=374,
+        train_tasks=374,
+        train_samples=16,
+        test_tasks=100,
     ),
     "smoke": QuickstartConfig(
-        preset="smoke", output=Path("runs/quickstart-smoke"), demonstrations=200, actor_steps=60, trunk_steps=40, train_tasks=100,
-        train_samples=2, prm_epochs=1.0, test_tasks=20, pool_samples=8, sizes=(1, 2, 4, 8), beams=("1x2", "2x2"),
+        preset="smoke",
+        output=Path("runs/quickstart-smoke"),
+        demonstrations=200,
+        actor_steps=60,
+        trunk_steps=40,
+        train_tasks=100,
+        train_samples=2,
+        prm_epochs=1.0,
+        test_tasks=20,
+        pool_samples=8,
+        sizes=(1, 2, 4, 8),
+        beams=("1x2", "2x2"),
     ),
-}  # fmt: skip
+}
 """Every preset by name."""
 
 
@@ -113,7 +134,7 @@ def main(config: QuickstartConfig) -> None:
 
     StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
     jobs = plan(config)
-    names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
+    names = run_jobs(jobs, config.workers, config.output / "logs")
     for _ in progress(names, "stages", total=len(jobs)):
         pass
     evaluate.report(evaluation(config), stages(config, jobs), "")
@@ -229,7 +250,7 @@ def loop(config: QuickstartConfig, steps: int | None = None, epochs: float = 1.0
 
 def row_length(config: QuickstartConfig) -> int:
     """Tokens of a packed row: enough for the longest episode."""
-    return 512
+    return 384 if config.environment.name == "babyai" else 512
 
 
 def max_tokens(config: QuickstartConfig) -> int:

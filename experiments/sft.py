@@ -4,9 +4,9 @@ Command:
 
     uv run experiments/sft.py --trajectories demos.jsonl --output runs/actor
 
-The actor lies in OUTPUT/model in Hugging Face's layout with its tokenizer, beside checkpoints, metrics.jsonl and TensorBoard
-events. Run the same command again to continue an interrupted run. In compact BabyAI 400 updates of 4,096 tokens give
-an actor that solves about half of the tasks greedily.
+The actor lies in OUTPUT/model in Hugging Face's layout with its tokenizer, beside checkpoints, metrics.jsonl and
+TensorBoard events. Run the same command again to continue an interrupted run. In compact BabyAI 400 updates of 4,096
+tokens give an actor that solves about half of the tasks greedily.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class SftConfig:
     output: Path
     """Folder of the run; continued if it holds the same run, refused if it holds another."""
     init: Path | None = None
-    """Pretrained model folder to start from; None trains `model` from scratch on the environment's compact vocabulary."""
+    """Pretrained model folder to start from; None trains `model` from scratch on the environment's compact words."""
     imitate: Literal["actions", "everything"] = "actions"
-    """Tokens with a loss: the actor's actions, or every token, observations too (for a trunk that a PRM starts from)."""
+    """Tokens with a loss: the actor's actions, or every token, observations too (for a trunk that PRMs start from)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     """Whose vocabulary a model from scratch gets."""
     model: ModelConfig = field(default_factory=ModelConfig)

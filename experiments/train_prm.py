@@ -2,11 +2,12 @@
 
 Command:
 
-    uv run experiments/train_prm.py --trajectories pool.jsonl --init runs/actor/model --output runs/prm --objective.method agentprm
+    uv run experiments/train_prm.py --trajectories pool.jsonl --init runs/actor/model --output runs/prm \
+        --objective.method agentprm
 
 Labels are computed inside the jitted step from the same forward pass that gives the loss (AgentPRM, eq. 12-14 and
-algorithm 1, arXiv 2511.08325). The PRM lies in OUTPUT/model in Hugging Face's layout. Run the same command again to continue
-an interrupted run; on more devices add --mesh.fsdp N.
+algorithm 1, arXiv 2511.08325). The PRM lies in OUTPUT/model in Hugging Face's layout. Run the same command again to
+continue an interrupted run; on more devices add --mesh.fsdp N.
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ def test_importing_the_package_loads_no_heavy_library():
 def test_help_explains_every_field_and_loads_no_heavy_library(command):
     code = (
         f"import runpy, contextlib\nsys.path.insert(0, {str(EXPERIMENTS)!r})\nsys.argv = [{command!r}, '--help']\n"
-        f"with contextlib.suppress(SystemExit): runpy.run_path({str(EXPERIMENTS / (command + '.py'))!r}, run_name='__main__')"
+        f"with contextlib.suppress(SystemExit):\n"
+        f"    runpy.run_path({str(EXPERIMENTS / (command + '.py'))!r}, run_name='__main__')"
     )
     assert not loaded_modules(code) & set(HEAVY)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from agentprm_jax.actors.slot_store import SlotStore, load_rows, save_columns
@@ -13,32 +14,36 @@ from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, logits_of
 
 
+Rows = Array | np.ndarray
+"""Arrays that the host makes and reads."""
+
+
 class Reading(NamedTuple):
     """New tokens to be appended to slots; rows of padding have count 0 and a slot beyond the last."""
 
-    slots: Array  # int32 [b], all different
-    begin: Array  # int32 [b]; tokens that the slot holds already
-    tokens: Array  # int32 [b, t]; new tokens, right-padded
-    counts: Array  # int32 [b]
+    slots: Rows  # int32 [b], all different
+    begin: Rows  # int32 [b]; tokens that the slot holds already
+    tokens: Rows  # int32 [b, t]; new tokens, right-padded
+    counts: Rows  # int32 [b]
 
 
 class Drawing(NamedTuple):
     """Actions to be sampled; rows of padding are neither active nor kept."""
 
-    slots: Array  # int32 [b]; slot that holds the prompt
-    lengths: Array  # int32 [b]; tokens of the prompt
-    kept: Array  # bool [b]; whether the slot goes on with what the row samples; at most one row a slot
-    active: Array  # bool [b]
-    entropy: Array  # uint32 [b, n]; numbers that together make the row's key
+    slots: Rows  # int32 [b]; slot that holds the prompt
+    lengths: Rows  # int32 [b]; tokens of the prompt
+    kept: Rows  # bool [b]; whether the slot goes on with what the row samples; at most one row a slot
+    active: Rows  # bool [b]
+    entropy: Rows  # uint32 [b, n]; numbers that together make the row's key
 
 
 class Drawn(NamedTuple):
     """Sampled actions."""
 
-    tokens: Array  # int32 [b, t]; 0 beyond the end
-    counts: Array  # int32 [b]; sampled tokens, the end-of-turn token included
-    logprobs: Array  # float32 [b]; sum over sampled tokens, at temperature 1
-    complete: Array  # bool [b]; whether the turn was ended
+    tokens: Rows  # int32 [b, t]; 0 beyond the end
+    counts: Rows  # int32 [b]; sampled tokens, the end-of-turn token included
+    logprobs: Rows  # float32 [b]; sum over sampled tokens, at temperature 1
+    complete: Rows  # bool [b]; whether the turn was ended
 
 
 class _DrawState(NamedTuple):
@@ -148,8 +153,9 @@ def choose_tokens(
 ) -> tuple[Int[Array, "b"], Float[Array, "b"]]:
     """A token for each row from `softmax(logits / temperature)` over sayable tokens, and its log-probability.
 
-    The log-probability is that at temperature 1. Adding Gumbel noise times the temperature and taking the largest samples
-    from that distribution, and is the argmax at temperature 0. The noise of a row depends on its key and on `step`, not on its place.
+    The log-probability is that at temperature 1. Adding Gumbel noise times the temperature and taking the largest
+    samples from that distribution, and is the argmax at temperature 0. The noise of a row depends on its key and on
+    `step`, not on its place.
     """
     known = jnp.where(sayable, logits, -jnp.inf)
     noise = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, step), (logits.shape[1],)))(keys)
@@ -175,7 +181,7 @@ def _noted(state: _DrawState, tokens: Int[Array, "b"], logprobs: Float[Array, "b
     said = jnp.where(state.active, tokens, 0)
     drawn = Drawn(
         tokens=jax.lax.dynamic_update_slice_in_dim(state.drawn.tokens, said[:, None], state.step, axis=1),
-        counts=state.drawn.counts + state.active,
+        counts=state.drawn.counts + state.active.astype(jnp.int32),
         logprobs=state.drawn.logprobs + jnp.where(state.active, logprobs, 0.0),
         complete=state.drawn.complete | ended,
     )

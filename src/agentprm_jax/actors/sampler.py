@@ -41,8 +41,8 @@ class NativeSampler:
     For the caller every call stands alone. Between calls the sampler keeps keys and values of conversations in slots,
     so that a turn costs its own tokens only. A row's random numbers are a function of its seed, the number of its
     sample, the tokens of its conversation and the index of the token: not of the batch that it is sampled in. Two
-    conversations under one seed get independent numbers unless they are equal, token for token. Special tokens other than the
-    end of the turn are never sampled: as the text of an action they would mean something else.
+    conversations under one seed get independent numbers unless they are equal, token for token. Special tokens other
+    than the end of the turn are never sampled: as the text of an action they would mean something else.
 
     Attributes:
         name: the name recorded in trajectories.
@@ -153,8 +153,8 @@ class NativeSampler:
         for index, key in enumerate(keys):
             if len(key) // 4 + max_tokens > capacity:
                 raise ValueError(
-                    f"Conversation {index} has {len(key) // 4} tokens, which with an action of up to {max_tokens} tokens "
-                    f"is more than a slot holds: raise SamplerConfig.capacity, now {capacity}."
+                    f"Conversation {index} has {len(key) // 4} tokens, which with an action of up to {max_tokens} "
+                    f"tokens is more than a slot holds: raise SamplerConfig.capacity, now {capacity}."
                 )
 
     def _act(self, request: _Request) -> list[Action]:

@@ -1,7 +1,7 @@
 """The cache slots on the device: keys, values and last hidden states that are kept between calls.
 
-Keys and values are kept as unsigned integers of the same width. XLA's CPU compiler widens whatever it writes in bfloat16
-to float32, so that changing one row would convert every slot twice; on integers it writes in place.
+Keys and values are kept as unsigned integers of the same width. XLA's CPU compiler widens whatever it writes in
+bfloat16 to float32, so that changing one row would convert every slot twice; on integers it writes in place.
 """
 
 from functools import partial

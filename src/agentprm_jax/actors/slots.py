@@ -22,14 +22,14 @@ class Prompts(NamedTuple):
     keys: list[bytes]
 
     @classmethod
-    def from_keys(cls, keys: list[bytes]) -> Prompts:
+    def from_keys(cls, keys: list[bytes]) -> "Prompts":
         """Lays out prompts that are given as the bytes of their int32 tokens."""
         lengths = np.fromiter(map(len, keys), np.int64, len(keys)) // 4
         tokens = np.zeros((len(keys), int(lengths.max())), np.int32)
         tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = np.frombuffer(b"".join(keys), np.int32)
         return cls(tokens, lengths, keys)
 
-    def take(self, places: Int[np.ndarray, "m"]) -> Prompts:
+    def take(self, places: Int[np.ndarray, "m"]) -> "Prompts":
         """Some of the prompts."""
         return Prompts(self.tokens[places], self.lengths[places], [self.keys[place] for place in places.tolist()])
 
@@ -87,9 +87,9 @@ class SlotTable:
     def claim(self, sources: Int[np.ndarray, "n"], matched: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """A slot for each prompt, all different; at most as many prompts as slots.
 
-        Of the prompts that continue a slot the one with the longest match takes it over, so that the beginnings which the
-        others still have to copy stay intact. It does not when it would drop more than half of what the slot holds, as
-        long as there are slots that nobody in the call wants.
+        Of the prompts that begin like a slot the one with the longest match takes it over, and the others have to copy
+        it. It does not when it would drop more than half of what the slot holds, as long as there are slots that none of
+        the prompts begins like.
         """
         claims = np.full(len(sources), -1, np.int64)
         longest_first = np.argsort(-matched, kind="stable")

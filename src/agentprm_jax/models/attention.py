@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -10,7 +11,10 @@ from agentprm_jax.models.products import contract
 
 
 class Past(NamedTuple):
-    """What a layer remembers of earlier tokens (with a leading `l` axis: what all layers remember)."""
+    """What a layer remembers of earlier tokens (with a leading `l` axis: what all layers remember).
+
+    Earlier tokens may come as floats or as their bits (see `KVCache`).
+    """
 
     keys: Array  # [b, k, s, e], rotated
     values: Array  # [b, k, s, e]
@@ -55,15 +59,23 @@ def cached_attention(
     lengths: Int[Array, "b"],
 ) -> Float[Array, "b k g t e"]:
     """Attention of each token over the first `lengths` columns of the past, then over itself and earlier new tokens."""
+    past_keys, past_values = (jax.lax.bitcast_convert_type(kept, keys.dtype) for kept in past)
     hidden = jnp.finfo(jnp.float32).min
-    scale = queries.shape[-1] ** -0.5
-    visible = jnp.arange(past.keys.shape[2]) < lengths[:, None]
+    visible = jnp.arange(past_keys.shape[2]) < lengths[:, None]
     earlier = jnp.tril(jnp.ones((keys.shape[2], keys.shape[2]), bool))
-    old = jnp.where(visible[:, None, None, None], contract("bkgte,bkse->bkgts", queries, past.keys) * scale, hidden)
-    new = jnp.where(earlier, contract("bkgte,bkse->bkgts", queries, keys) * scale, hidden)
+    old = jnp.where(visible[:, None, None, None], _scores(queries, past_keys), hidden)
+    new = jnp.where(earlier, _scores(queries, keys), hidden)
     peak = jnp.maximum(old.max(-1, keepdims=True), new.max(-1, keepdims=True))
     old_weights, new_weights = jnp.exp(old - peak), jnp.exp(new - peak)
     total = old_weights.sum(-1, keepdims=True) + new_weights.sum(-1, keepdims=True)
-    mixed = contract("bkgts,bkse->bkgte", old_weights.astype(values.dtype), past.values)
+    mixed = contract("bkgts,bkse->bkgte", old_weights.astype(values.dtype), past_values)
     mixed += contract("bkgts,bkse->bkgte", new_weights.astype(values.dtype), values)
     return (mixed / total).astype(values.dtype)
+
+
+def _scores(queries: Float[Array, "b k g t e"], keys: Float[Array, "b k s e"]) -> Float[Array, "b k g t s"]:
+    scale = queries.shape[-1] ** -0.5
+    if queries.shape[3] > 1:
+        return contract("bkgte,bkse->bkgts", queries, keys) * scale
+    # A single query a row: with the keys on the left they need not be transposed, which is most of the work on CPU.
+    return contract("bkse,bkgte->bksgt", keys, queries).transpose(0, 1, 3, 4, 2) * scale

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from agentprm_jax.models.attention import Context, Past
 from agentprm_jax.models.config import DecoderConfig
@@ -14,9 +15,13 @@ from agentprm_jax.models.rope import rotation
 
 
 class KVCache(NamedTuple):
-    """Keys and values of the tokens that each row has seen; columns from `lengths` on are not visible to anything."""
+    """Keys and values of the tokens that each row has seen; columns from `lengths` on are not visible to anything.
 
-    keys: Array  # [l, b, k, s, e], rotated, in the config's dtype
+    Numbers of the config's dtype are kept as their bits, in unsigned integers of the same width: XLA's CPU compiler widens
+    to float32 whatever it scatters in bfloat16, so that appending one token would convert the whole cache twice.
+    """
+
+    keys: Array  # [l, b, k, s, e], rotated
     values: Array  # [l, b, k, s, e]
     lengths: Array  # [b] int32
 
@@ -29,7 +34,7 @@ class KVCache(NamedTuple):
 def init_cache(config: DecoderConfig, rows: int, capacity: int) -> KVCache:
     """An empty cache for `rows` sequences of at most `capacity` tokens."""
     shape = (config.layers, rows, config.kv_heads, capacity, config.head_dim)
-    dtype = jnp.dtype(config.dtype)
+    dtype = jnp.dtype(f"uint{8 * jnp.dtype(config.dtype).itemsize}")
     return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((rows,), jnp.int32))
 
 
@@ -80,7 +85,8 @@ def reset(cache: KVCache, mask: Bool[Array, "b"]) -> KVCache:
 
 
 def _written(
-    store: Float[Array, "l b k s e"], new: Float[Array, "l b k t e"], columns: Int[Array, "b t"]
-) -> Float[Array, "l b k s e"]:
+    store: Shaped[Array, "l b k s e"], new: Float[Array, "l b k t e"], columns: Int[Array, "b t"]
+) -> Shaped[Array, "l b k s e"]:
     rows = jnp.arange(columns.shape[0])[:, None]
-    return store.at[:, rows, :, columns].set(new.transpose(1, 3, 0, 2, 4), mode="drop")
+    bits = jax.lax.bitcast_convert_type(new, store.dtype)
+    return store.at[:, rows, :, columns].set(bits.transpose(1, 3, 0, 2, 4), mode="drop")

@@ -46,7 +46,6 @@ class Decoder(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),
             length=self.config.layers,
-            unroll=int(__import__("os").environ.get("UNROLL","1")),
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         return scanned(self.config, self.constrain, name="layers")

@@ -51,8 +51,8 @@ def load_pretrained(directory: str | os.PathLike[str]) -> tuple[DecoderConfig, P
 def save_pretrained(directory: str | os.PathLike[str], config: DecoderConfig, params: Params) -> None:
     """Writes a model so that `transformers` and other servers load it.
 
-    A model with a value head is written as `*ForSequenceClassification` with one label (`problem_type: regression`), any
-    other as `*ForCausalLM`. The tokenizer is saved beside it by its own `save_pretrained`.
+    A model with a value head is written as `*ForSequenceClassification` with one label (`problem_type: regression`),
+    any other as `*ForCausalLM`. The tokenizer is saved beside it by its own `save_pretrained`.
 
     Args:
         directory: folder; created when missing.
@@ -90,7 +90,8 @@ def _is_reward_model(description: dict[str, Any], folder: Path) -> bool:
     kinds = [kind for kind in ("ForCausalLM", "ForSequenceClassification") if names and names[0].endswith(kind)]
     if len(names) != 1 or not kinds:
         raise ValueError(
-            f"{folder / CONFIG}, field architectures: expected one *ForCausalLM or *ForSequenceClassification, got {names}."
+            f"{folder / CONFIG}, field architectures: expected one *ForCausalLM or *ForSequenceClassification, "
+            f"got {names}."
         )
     if kinds == ["ForCausalLM"]:
         return False
@@ -107,7 +108,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, str, np.ndarray]]:
             raise FileNotFoundError(f"{path} is missing, although the model in {folder} needs it.")
         try:
             with safe_open(path, framework="np") as file:
-                for name in file.keys():
+                for name in list(file.keys()):
                     yield path.name, name, file.get_tensor(name)
         except SafetensorError as error:
             raise CheckpointFormatError(f"{path} is damaged or cut off: {error}.") from error
@@ -181,6 +182,7 @@ def _disassemble(config: DecoderConfig, table: list[Weight], params: Params) -> 
             tensor = weight.write(stacked if layer is None else stacked[layer])
             if tensor.shape != weight.shape:
                 raise CheckpointFormatError(
-                    f"Parameter {'.'.join(weight.path)}: expected the shape {weight.shape} as {name!r}, got {tensor.shape}."
+                    f"Parameter {'.'.join(weight.path)}: expected the shape {weight.shape} as {name!r}, "
+                    f"got {tensor.shape}."
                 )
             yield name, np.ascontiguousarray(tensor)

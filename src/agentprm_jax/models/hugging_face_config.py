@@ -23,17 +23,11 @@ def config_from_hugging_face(description: dict[str, Any], source: str) -> Decode
     """
     family = _require(description, "model_type", source)
     _allow(source, "model_type", family, tuple(FAMILIES))
-    for field, allowed in (
-        ("hidden_act", ("silu",)),
-        ("use_sliding_window", (False,)),
-        ("sliding_window", (None,))
-        if description.get("use_sliding_window", True)
-        else ("use_sliding_window", (False,)),
-        ("attention_bias", (False,)),
-        ("mlp_bias", (False,)),
-    ):
-        if field in description:
-            _allow(source, field, description[field], allowed)
+    for field in ("use_sliding_window", "attention_bias", "mlp_bias"):
+        _allow(source, field, description.get(field, False), (False,))
+    _allow(source, "hidden_act", description.get("hidden_act", "silu"), ("silu",))
+    if "use_sliding_window" not in description:  # Mistral has no switch beside the width of its window
+        _allow(source, "sliding_window", description.get("sliding_window"), (None,))
     heads, embed = (_require(description, name, source) for name in ("num_attention_heads", "hidden_size"))
     theta, scaling = _rope(description, source)
     stored = description.get("dtype") or description.get("torch_dtype") or "float32"

@@ -1,4 +1,4 @@
-"""Hugging Face's tensor names as data: where each tensor of a checkpoint lies in the parameters, and in which layout."""
+"""Hugging Face's tensor names as data: where each tensor of a checkpoint lies in the parameters, in which layout."""
 
 from __future__ import annotations
 

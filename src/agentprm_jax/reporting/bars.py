@@ -1,4 +1,4 @@
-"""Bars that were set before the run: whether the setting is honest, whether the value function works, whether it helps."""
+"""Bars set before the run: whether the setting is honest, whether the value function works, whether it helps."""
 
 from __future__ import annotations
 

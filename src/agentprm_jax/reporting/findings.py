@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,8 +88,8 @@ class Findings:
         return Table(
             name=SEARCH_TABLE,
             caption=(
-                f"Mean outcome on {len(self.measured.pool.tasks)} held-out tasks. BoN@N: unbiased estimate over all subsets of "
-                f"{self.measured.pool.shape[1]} samples; beam @NxM: N nodes, M candidates each."
+                f"Mean outcome on {len(self.measured.pool.tasks)} held-out tasks. BoN@N: unbiased estimate over all "
+                f"subsets of {self.measured.pool.shape[1]} samples; beam @NxM: N nodes, M candidates each."
             ),
             columns=tuple(_search_column(key) for key in self.columns),
             rows=tuple(self._row(name, kind) for name, kind in kinds),
@@ -274,7 +275,7 @@ def _search_column(key: str) -> Column:
 
 def _progress(promise: Sequence[float]) -> list[float]:
     """Differences of consecutive promises; the first step has none to differ from and gets 0."""
-    return [0.0, *(float(b - a) for a, b in zip(promise, promise[1:], strict=False))]
+    return [0.0, *(float(b - a) for a, b in itertools.pairwise(promise))]
 
 
 def outcomes_by_task(outcomes: Mapping[str, float], tasks: Sequence[str]) -> Float[np.ndarray, " task"]:

@@ -34,16 +34,16 @@ class Pool:
         for trajectory in trajectories:
             if trajectory.task not in groups:
                 raise ValueError(
-                    f"Trajectory {trajectory.id} belongs to task {trajectory.task}, which is not one of the {len(tasks)} tasks "
-                    "under evaluation."
+                    f"Trajectory {trajectory.id} belongs to task {trajectory.task}, which is not one of the "
+                    f"{len(tasks)} tasks under evaluation."
                 )
             groups[trajectory.task].append(trajectory)
         sizes = {len(group) for group in groups.values()}
         if len(sizes) != 1 or 0 in sizes:
             fewest = min(groups, key=lambda task: len(groups[task]))
             raise ValueError(
-                f"A pool needs the same number of trajectories of every task; the numbers are {sorted(sizes)}, the fewest for "
-                f"task {fewest}."
+                f"A pool needs the same number of trajectories of every task; the numbers are {sorted(sizes)}, "
+                f"the fewest for task {fewest}."
             )
         ordered = (tuple(sorted(group, key=_sample_number)) for group in groups.values())
         return cls(tuple(tasks), tuple(ordered))

@@ -1,4 +1,4 @@
-"""A folder that one stage of an experiment fills: reused when done, continued when interrupted, refused when it differs."""
+"""A folder that one stage of an experiment fills: reused when done, continued when interrupted, else refused."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class StageFolder:
             check_record(path, plain)
         elif any(folder.iterdir()):
             raise ForeignFolder(
-                f"{folder} is not empty and has no {CONFIG_FILE}, so it is no folder of this stage ({name}). Nothing in "
-                "it was touched. Choose another output folder, or remove this one."
+                f"{folder} is not empty and has no {CONFIG_FILE}, so it is no folder of this stage ({name}). Nothing "
+                "in it was touched. Choose another output folder, or remove this one."
             )
         else:
             write_record(path, plain)

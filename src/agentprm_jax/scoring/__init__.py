@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agentprm_jax.scoring.base import ConversationScorer, Scorer, StepScores
     from agentprm_jax.scoring.prm import Prm
+    from agentprm_jax.scoring.random_scorer import RandomScorer
 
-__all__ = ["ConversationScorer", "Prm", "Scorer", "StepScores"]
+__all__ = ["ConversationScorer", "Prm", "RandomScorer", "Scorer", "StepScores"]
 
-_MODULE_OF = {"ConversationScorer": "base", "Prm": "prm", "Scorer": "base", "StepScores": "base"}
+_MODULE_OF = {
+    "ConversationScorer": "base",
+    "Prm": "prm",
+    "RandomScorer": "random_scorer",
+    "Scorer": "base",
+    "StepScores": "base",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -45,8 +45,8 @@ class Prm:
         """Puts the parameters on the device.
 
         Raises:
-            ValueError: the parameters have no value head, the tokenizer has more tokens than the model, or `training` is
-                no JSON.
+            ValueError: the parameters have no value head, the tokenizer has more tokens than the model, or `training`
+                is no JSON.
         """
         if "value_head" not in params:
             raise ValueError(
@@ -63,7 +63,7 @@ class Prm:
         self._params = jax.tree.map(jnp.asarray, params)
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> Prm:
+    def load(cls, directory: str | os.PathLike[str]) -> "Prm":
         """Reads a PRM that `save` wrote.
 
         Raises:
@@ -97,23 +97,22 @@ class Prm:
         return [StepScores.from_promise(promise.tolist(), self.initial_value) for promise in values]
 
     def score_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
-        """Promise of the assistant message that ends each conversation, in order.
+        """Promise of the last action of each conversation, in order; what follows that action has no influence.
 
         Raises:
-            ValueError: a conversation does not end with an assistant message that follows another message, cannot be
-                encoded, or is longer than the model is meant for; gives its number.
+            ValueError: a conversation has no action after its first message, cannot be encoded, or is longer than the
+                model is meant for; gives its number.
         """
         encoded = [self._encode_conversation(index, messages) for index, messages in enumerate(conversations)]
         return [float(promise[0]) for promise in self._values(encoded)]
 
     def _encode_conversation(self, index: int, messages: Sequence[Message]) -> EncodedTrajectory:
-        if len(messages) < 2 or messages[-1].role != "assistant":
+        last = next((place for place in reversed(range(1, len(messages))) if messages[place].action), None)
+        if last is None:
             roles = ", ".join(message.role for message in messages) or "no message"
-            raise ValueError(
-                f"Conversation {index} should end with an assistant message that follows another message, got {roles}."
-            )
-        before = self.encoder.prompt_tokens(messages[:-1])
-        tokens = np.asarray([*before, *self.encoder.action_tokens(messages[-1].content)], np.int32)
+            raise ValueError(f"Conversation {index} should have an action after its first message, got {roles}.")
+        before = self.encoder.prompt_tokens(messages[:last])
+        tokens = np.asarray([*before, *self.encoder.action_tokens(messages[last].content)], np.int32)
         readouts = np.asarray([len(tokens) - 1], np.int32)
         return EncodedTrajectory(tokens, readouts, np.arange(len(tokens)) >= len(before), f"conversation {index}", "")
 
@@ -123,7 +122,7 @@ class Prm:
         for one in encoded:
             if len(one.tokens) > self.config.max_positions:
                 raise ValueError(
-                    f"Trajectory {one.id} has {len(one.tokens)} tokens, but PRM {self.name} is meant for at most "
+                    f"{one.id} has {len(one.tokens)} tokens, but PRM {self.name} is meant for at most "
                     f"{self.config.max_positions} (max_positions)."
                 )
         self.tokens_scored += sum(len(one.tokens) for one in encoded)

@@ -75,8 +75,8 @@ def load_prm(directory: str | os.PathLike[str]) -> PrmParts:
     config, params = load_pretrained(folder)
     if "value_head" not in params:
         raise ValueError(
-            f"{folder} holds a language model: expected a reward model, with a value head (`*ForSequenceClassification` "
-            "in config.json, `score.weight` among the tensors)."
+            f"{folder} holds a language model: expected a reward model, with a value head "
+            "(`*ForSequenceClassification` in config.json, `score.weight` among the tensors)."
         )
     return PrmParts(config, params, _load_encoder(folder), record)
 
@@ -103,8 +103,8 @@ def _read_record(folder: Path) -> PrmRecord:
     if not path.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
         raise FileNotFoundError(
-            f"{path} is missing, so {folder} is no PRM or was not written to the end: expected a folder that `Prm.save` "
-            f"wrote, got one with {found}."
+            f"{path} is missing, so {folder} is no PRM or was not written to the end: expected a folder that "
+            f"`Prm.save` wrote, got one with {found}."
         )
     try:
         return msgspec.json.decode(path.read_bytes(), type=PrmRecord)
@@ -115,7 +115,7 @@ def _read_record(folder: Path) -> PrmRecord:
 def _load_encoder(folder: Path) -> ChatEncoder:
     if not (folder / TOKENIZER).is_file():
         raise FileNotFoundError(
-            f"{folder / TOKENIZER} is missing: expected the tokenizer that the model was trained with, beside the model."
+            f"{folder / TOKENIZER} is missing: expected the tokenizer that the model was trained with beside it."
         )
     from transformers import PreTrainedTokenizerFast  # slow to import, and only needed here
 

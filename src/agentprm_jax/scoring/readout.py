@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Float32
 
 from agentprm_jax.data.batch import Example
 from agentprm_jax.data.encode import EncodedTrajectory
-from agentprm_jax.data.packing import PackedRows, choose_length, pack
+from agentprm_jax.data.packing import ROW_LENGTHS, PackedRows, pack
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, promises
 
@@ -41,8 +41,9 @@ def read_values(
 ) -> list[Float32[np.ndarray, "u"]]:
     """The value at every read-out of every trajectory.
 
-    One forward pass values all steps of the trajectories in it. Shapes come from a closed set: a row length that fits
-    all, a full or a quarter or a sixteenth of a batch, and a power of two of read-outs.
+    One forward pass values all steps of the trajectories in it. Shapes come from a closed set: trajectories share rows of
+    the shortest standard length that holds two of them, a batch is full or a quarter or a sixteenth of that, and it has
+    room for a power of two of read-outs.
 
     Args:
         config: shape of the decoder.
@@ -53,18 +54,39 @@ def read_values(
     Returns:
         One array for each trajectory, in order.
     """
-    length = choose_length([len(one.tokens) for one in encoded])
-    examples = [Example(one, 0.0, 0.0, (1.0,) * len(one.readouts)) for one in encoded]
-    packed = pack(examples, length=length)
-    room = _power_of_two(max(sum(len(encoded[index].readouts) for index in row) for row in packed.members))
     values: dict[int, np.ndarray] = {}
-    for chosen in _batches(len(packed), max(1, tokens_per_batch // length)):
-        read = np.asarray(read_rows(config, params, _readout_rows(packed, chosen, room)))
-        for row, line in zip(chosen, read, strict=True):
+    for length, places in _by_row_length(encoded).items():
+        group = [encoded[place] for place in places]
+        for member, read in _read_group(config, params, group, length, max(1, tokens_per_batch // length)):
+            values[places[member]] = read
+    return [values[place] for place in range(len(encoded))]
+
+
+def _by_row_length(encoded: Sequence[EncodedTrajectory]) -> dict[int, list[int]]:
+    """Places of the trajectories by the length of the row that they are to share."""
+    groups: dict[int, list[int]] = {}
+    for place, one in enumerate(encoded):
+        wanted = next((length for length in ROW_LENGTHS if length >= 2 * len(one.tokens)), ROW_LENGTHS[-1])
+        groups.setdefault(max(wanted, len(one.tokens)), []).append(place)
+    return groups
+
+
+def _read_group(
+    config: DecoderConfig, params: Params, encoded: Sequence[EncodedTrajectory], length: int, full: int
+) -> Iterator[tuple[int, Float32[np.ndarray, "u"]]]:
+    """Values of trajectories that share rows of one length, with their places; all work is dispatched before any is read."""
+    packed = pack([Example(one, 0.0, 0.0, (1.0,) * len(one.readouts)) for one in encoded], length=length)
+    steps = [len(one.readouts) for one in encoded]
+    room = _power_of_two(max(sum(steps[member] for member in row) for row in packed.members))
+    waiting = []
+    for chosen in _batches(len(packed), full):
+        waiting.append((chosen, read_rows(config, params, _readout_rows(packed, chosen, room))))
+    for chosen, lines in waiting:
+        for row, line in zip(chosen, np.asarray(lines), strict=True):
             members = packed.members[row] if row >= 0 else ()
-            ends = np.cumsum([len(encoded[index].readouts) for index in members], dtype=np.int64)
-            values.update(zip(members, np.split(line, ends), strict=False))
-    return [values[index] for index in range(len(encoded))]
+            starts = np.cumsum([0, *(steps[member] for member in members)])
+            for member, start in zip(members, starts, strict=False):
+                yield member, line[start : start + steps[member]]
 
 
 def _batches(rows: int, full: int) -> Iterator[list[int]]:

@@ -35,7 +35,8 @@ def demonstrate(
     """Yields one demonstration of every task.
 
     Clean demonstrations teach no recovery: in a share of the episodes some actions are replaced by uniformly random
-    listed ones. `extra["action_loss"]` holds one boolean an action, False on the replaced ones, which must not be imitated.
+    listed ones. `extra["action_loss"]` holds one boolean an action, False on the replaced ones, which must not
+    be imitated.
 
     Args:
         disturbed: share of the episodes that are disturbed, in [0, 1].
