@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
+from command import run_command
 
 from agentprm_jax.actors.config import SamplerConfig
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
@@ -159,4 +160,4 @@ def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(CollectConfig, description=__doc__))
+    run_command(main, tyro.cli(CollectConfig, description=__doc__))

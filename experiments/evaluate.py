@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 from collect import TRAJECTORIES, load_actor
+from command import run_command
 
 from agentprm_jax.actors.config import SamplerConfig
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
@@ -304,4 +305,4 @@ def draw(config: EvaluateConfig, findings: Findings, results: Results) -> list[P
 
 
 if __name__ == "__main__":
-    main(tyro.cli(EvaluateConfig, description=__doc__))
+    run_command(main, tyro.cli(EvaluateConfig, description=__doc__))

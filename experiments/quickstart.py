@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 from collect import TRAJECTORIES, CollectConfig
+from command import run_command
 from evaluate import EvaluateConfig, measurement_names
-from jobs import Job, JobFailed, run_jobs
+from jobs import Job, run_jobs
 from sft import SftConfig
 from train_prm import TrainPrmConfig
 
@@ -283,10 +283,4 @@ def parse() -> QuickstartConfig:
 
 
 if __name__ == "__main__":
-    settings = parse()
-    try:
-        main(settings)
-    except KeyboardInterrupt:
-        sys.exit(f"\nInterrupted. What was finished is kept in {settings.output}: run the same command again to go on.")
-    except (JobFailed, ValueError, OSError) as error:
-        sys.exit(f"\n{error}")
+    run_command(main, parse())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from command import run_command
 
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
@@ -153,4 +154,4 @@ def scratch_decoder(model: ModelConfig, vocab_size: int) -> DecoderConfig:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(SftConfig, description=__doc__))
+    run_command(main, tyro.cli(SftConfig, description=__doc__))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from command import run_command
 
 from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
@@ -109,4 +110,4 @@ def main(config: TrainPrmConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TrainPrmConfig, description=__doc__))
+    run_command(main, tyro.cli(TrainPrmConfig, description=__doc__))

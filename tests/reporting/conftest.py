@@ -1,6 +1,8 @@
 """A made-up evaluation, complete enough to build every table, figure and page from."""
 
 import datetime
+import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from agentprm_jax.data.trajectory import ActorInfo, Message, Trajectory
 from agentprm_jax.reporting import results as r
 from agentprm_jax.reporting.statistics import estimate, paired_bootstrap
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 SIZES = (1, 2, 4, 8, 16, 32)
 PRMS = {"agentprm": 0.31, "agentprm_no_la": 0.29, "pvm": 0.27, "orm": 0.21}

@@ -1,11 +1,10 @@
 """The sampler's device programs: read prompts into cache slots, and sample actions from them."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from agentprm_jax.actors.slot_store import SlotStore, load_rows, save_columns
@@ -13,9 +12,8 @@ from agentprm_jax.models.cache import KVCache, extend
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, logits_of
 
-
-Rows = Array | np.ndarray
-"""Arrays that the host makes and reads."""
+Rows = Any
+"""An array with a row for each slot or action: of NumPy where the host makes or reads it, of JAX inside a program."""
 
 
 class Reading(NamedTuple):

@@ -88,8 +88,8 @@ class SlotTable:
         """A slot for each prompt, all different; at most as many prompts as slots.
 
         Of the prompts that begin like a slot the one with the longest match takes it over, and the others have to copy
-        it. It does not when it would drop more than half of what the slot holds, as long as there are slots that none of
-        the prompts begins like.
+        it. It does not when it would drop more than half of what the slot holds, as long as there are enough slots that
+        none of the prompts begins like.
         """
         claims = np.full(len(sources), -1, np.int64)
         longest_first = np.argsort(-matched, kind="stable")

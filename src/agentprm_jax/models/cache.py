@@ -9,16 +9,16 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from agentprm_jax.models.attention import Context, Past
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
-from agentprm_jax.models.forward import Params
 from agentprm_jax.models.layers import Constrain, unconstrained
+from agentprm_jax.models.parameters import Params, apply
 from agentprm_jax.models.rope import rotation
 
 
 class KVCache(NamedTuple):
     """Keys and values of the tokens that each row has seen; columns from `lengths` on are not visible to anything.
 
-    Numbers of the config's dtype are kept as their bits, in unsigned integers of the same width: XLA's CPU compiler widens
-    to float32 whatever it scatters in bfloat16, so that appending one token would convert the whole cache twice.
+    Numbers of the config's dtype are kept as their bits, in unsigned integers of the same width: XLA's CPU compiler
+    widens to float32 whatever it scatters in bfloat16, so that appending one token would convert the cache twice.
     """
 
     keys: Array  # [l, b, k, s, e], rotated
@@ -53,18 +53,18 @@ def extend(
         decoder: the `"decoder"` subtree of the parameters.
         cache: what the rows have seen; may be donated.
         tokens: new tokens, right-padded.
-        counts: how many of a row's `tokens` are real, in [0, t]. The caller keeps `lengths + counts <= capacity`; a token
-            beyond the capacity sees the past correctly but is not kept.
+        counts: how many of a row's `tokens` are real, in [0, t]. The caller keeps `lengths + counts <= capacity`; a
+            token beyond the capacity sees the past correctly but is not kept.
         constrain: pins activations to a mesh.
 
     Returns:
-        Hidden states after the final norm (those of padded tokens mean nothing), and the cache with its rows extended. A
-        row whose count is 0 is unchanged.
+        Hidden states after the final norm (those of padded tokens mean nothing), and the cache with its rows extended.
+        A row whose count is 0 is unchanged.
     """
     columns = cache.lengths[:, None] + jnp.arange(tokens.shape[1])
     context = Context(*rotation(config, columns), None, cache.lengths)
     past = Past(cache.keys, cache.values)
-    hidden, present = Decoder(config, constrain).apply({"params": decoder}, tokens, past, context)
+    hidden, present = apply(Decoder(config, constrain), decoder, tokens, past, context)
     real = jnp.arange(tokens.shape[1]) < counts[:, None]
     target = jnp.where(real, columns, cache.capacity)
     return hidden, KVCache(

@@ -9,8 +9,8 @@ FLOAT_DTYPES = ("float32", "bfloat16", "float16")
 class Llama3RopeScaling:
     """Frequency scaling of the rotary embedding as Llama 3.1 and later use it (Llama 3, arXiv 2407.21783).
 
-    Wavelengths longer than `original_max_positions / low_freq_factor` tokens are stretched `factor` times, those shorter
-    than `original_max_positions / high_freq_factor` are kept, and those between are interpolated.
+    Wavelengths longer than `original_max_positions / low_freq_factor` tokens are stretched `factor` times, those
+    shorter than `original_max_positions / high_freq_factor` are kept, and those between are interpolated.
     """
 
     factor: float
@@ -40,7 +40,7 @@ class Llama3RopeScaling:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Shape and switches of a pre-norm decoder with grouped-query attention, rotary positions and a SwiGLU feed-forward."""
+    """Shape and switches of a pre-norm decoder: grouped-query attention, rotary positions, SwiGLU feed-forward."""
 
     vocab_size: int
     """Number of token ids; rows of the embedding."""

@@ -2,12 +2,12 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from agentprm_jax.models.attention import Context, Past
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.layers import SAVED, Block, Constrain, RMSNorm, unconstrained
+from agentprm_jax.models.parameters import declare
 
 
 class Decoder(nn.Module):
@@ -15,6 +15,7 @@ class Decoder(nn.Module):
 
     config: DecoderConfig
     constrain: Constrain = unconstrained
+from agentprm_jax.models.parameters import declare
 
     @nn.compact
     def __call__(
@@ -31,8 +32,8 @@ class Decoder(nn.Module):
             Hidden states after the final norm, and keys and values `[l, b, t, k, e]` of the call's own tokens.
         """
         c = self.config
-        init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("vocab", "embed"))
-        embedding = self.param("embedding", init, (c.vocab_size, c.embed), jnp.dtype(c.param_dtype))
+        init = nn.initializers.normal(0.02)
+        embedding = declare(self, "embedding", init, (c.vocab_size, c.embed), ("vocab", "embed"), c.param_dtype)
         x = self.constrain(embedding.astype(c.dtype)[tokens], ("batch", None, None))
         hidden, present = self._blocks()(x, past, context)
         return RMSNorm(c, name="final_norm")(hidden), present

@@ -12,9 +12,9 @@ from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
 from agentprm_jax.models.heads import LanguageModelHead, ValueHead, gather_tokens, logits_from
 from agentprm_jax.models.layers import Constrain, unconstrained
+from agentprm_jax.models.parameters import Params, apply, init_boxed
 from agentprm_jax.models.rope import rotation
 
-Params = dict[str, Any]
 Kind = Literal["language_model", "reward_model"]
 
 
@@ -80,13 +80,13 @@ def hidden_states(
         decoder: the `"decoder"` subtree of the parameters.
         tokens: token ids.
         positions: position of each token in its segment; the column by default.
-        segments: segment ids, 0 for padding: a token sees itself and earlier columns of its own segment. By default each row is one segment.
+        segments: segment ids, 0 for padding: a token sees itself and earlier columns of its own segment. By default
+            each row is one segment.
         constrain: pins activations to a mesh.
     """
     columns = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     cos, sin = rotation(config, columns if positions is None else positions)
-    hidden, _ = Decoder(config, constrain).apply({"params": decoder}, tokens, None, Context(cos, sin, segments, None))
-    return hidden
+    return apply(Decoder(config, constrain), decoder, tokens, None, Context(cos, sin, segments, None))[0]
 
 
 def lm_logits(
@@ -107,7 +107,7 @@ def logits_of(config: DecoderConfig, params: Params, hidden: Float[Array, "*b d"
     """Logits of the token after each hidden state, float32, through the tied embedding or the head of its own."""
     if config.tied_embeddings:
         return logits_from(hidden, params["decoder"]["embedding"])
-    return LanguageModelHead(config).apply({"params": params["lm_head"]}, hidden)
+    return apply(LanguageModelHead(config), params["lm_head"], hidden)
 
 
 def promises(
@@ -123,7 +123,7 @@ def promises(
 
 def values_of(config: DecoderConfig, params: Params, hidden: Float[Array, "*b d"]) -> Float[Array, "*b"]:
     """Promise read from each hidden state, float32."""
-    return ValueHead(config).apply({"params": params["value_head"]}, hidden)
+    return apply(ValueHead(config), params["value_head"], hidden)
 
 
 def _boxed_language_model(config: DecoderConfig, key: PRNGKeyArray) -> Params:
@@ -131,20 +131,20 @@ def _boxed_language_model(config: DecoderConfig, key: PRNGKeyArray) -> Params:
     decoder = {"decoder": _boxed_decoder(config, decoder_key)}
     if config.tied_embeddings:
         return decoder
-    return decoder | {"lm_head": LanguageModelHead(config).init(head_key, _probe(config))["params"]}
+    return decoder | {"lm_head": init_boxed(LanguageModelHead(config), head_key, _probe(config))}
 
 
 def _boxed_reward_model(config: DecoderConfig, key: PRNGKeyArray, decoder: Params | None = None) -> Params:
     decoder_key, head_key = jax.random.split(key)
     return {
         "decoder": _boxed_decoder(config, decoder_key) if decoder is None else decoder,
-        "value_head": ValueHead(config).init(head_key, _probe(config))["params"],
+        "value_head": init_boxed(ValueHead(config), head_key, _probe(config)),
     }
 
 
 def _boxed_decoder(config: DecoderConfig, key: PRNGKeyArray) -> Params:
     token = jnp.zeros((1, 1), jnp.int32)
-    return Decoder(config).init(key, token, None, Context(*rotation(config, token), None, None))["params"]
+    return init_boxed(Decoder(config), key, token, None, Context(*rotation(config, token), None, None))
 
 
 def _probe(config: DecoderConfig) -> Float[Array, "1 d"]:

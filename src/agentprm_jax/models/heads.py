@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.parameters import declare
 
 
 def logits_from(hidden: Float[Array, "*b d"], kernel: Float[Array, "v d"]) -> Float[Array, "*b v"]:
@@ -34,14 +35,16 @@ class LanguageModelHead(nn.Module):
     def __call__(self, hidden: Float[Array, "*b d"]) -> Float[Array, "*b v"]:
         """Next-token logits, float32."""
         c = self.config
-        init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("vocab", "embed"))
-        return logits_from(hidden, self.param("kernel", init, (c.vocab_size, c.embed), jnp.dtype(c.param_dtype)))
+        init = nn.initializers.normal(0.02)
+        kernel = declare(self, "kernel", init, (c.vocab_size, c.embed), ("vocab", "embed"), c.param_dtype)
+        return logits_from(hidden, kernel)
 
 
 class ValueHead(nn.Module):
     """The promise read-out, float32 whatever the decoder's dtypes.
 
-    Hidden states have a root mean square of about 1, so that untrained promises lie within a few `embed ** -0.5` of zero.
+    Hidden states have a root mean square of about 1, so that untrained promises lie within a few `embed ** -0.5` of
+    zero.
     """
 
     config: DecoderConfig
@@ -49,5 +52,6 @@ class ValueHead(nn.Module):
     @nn.compact
     def __call__(self, hidden: Float[Array, "*b d"]) -> Float[Array, "*b"]:
         """One number for each hidden state, float32."""
-        init = nn.with_logical_partitioning(nn.initializers.normal(1.0 / self.config.embed), ("embed",))
-        return values_from(hidden, self.param("kernel", init, (self.config.embed,), jnp.float32))
+        embed = self.config.embed
+        init = nn.initializers.normal(1.0 / embed)
+        return values_from(hidden, declare(self, "kernel", init, (embed,), ("embed",), "float32"))

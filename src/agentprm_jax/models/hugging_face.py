@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.config import FLOAT_DTYPES, DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.hugging_face_config import config_from_hugging_face, config_to_hugging_face
 from agentprm_jax.models.weight_names import Weight, weight_table
@@ -31,7 +33,8 @@ def load_pretrained(directory: str | os.PathLike[str]) -> tuple[DecoderConfig, P
         directory: folder with config.json and model.safetensors, or its shards and their index.
 
     Returns:
-        The decoder's config, and the parameters as NumPy arrays in the dtype of the file.
+        The decoder's config, and the parameters as NumPy arrays in the dtype of the file, which is the config's
+        `param_dtype` whatever config.json says; a value head is widened to float32.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
@@ -45,7 +48,8 @@ def load_pretrained(directory: str | os.PathLike[str]) -> tuple[DecoderConfig, P
     config = config_from_hugging_face(description, str(folder / CONFIG))
     value_head = _is_reward_model(description, folder)
     table = weight_table(config, value_head=value_head)
-    return config, _assemble(config, table, _tensors(folder), folder)
+    params = _assemble(config, table, _tensors(folder), folder)
+    return replace(config, param_dtype=params["decoder"]["embedding"].dtype.name), params
 
 
 def save_pretrained(directory: str | os.PathLike[str], config: DecoderConfig, params: Params) -> None:
@@ -65,7 +69,9 @@ def save_pretrained(directory: str | os.PathLike[str], config: DecoderConfig, pa
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     value_head = "value_head" in params
-    tensors = dict(_disassemble(config, weight_table(config, value_head=value_head), params))
+    table = weight_table(config, value_head=value_head)
+    _refuse_unknown(table, params)
+    tensors = dict(_disassemble(config, table, params))
     partial = folder / f"{SINGLE}.partial"
     save_file(tensors, partial, metadata={"format": "pt"})
     os.replace(partial, folder / SINGLE)
@@ -118,8 +124,14 @@ def _files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if not index.exists():
         return [folder / SINGLE]
-    names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-    return [folder / name for name in sorted(set(names))]
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (json.JSONDecodeError, KeyError) as error:
+        raise CheckpointFormatError(f"{index} is not an index with a weight_map: {error}.") from error
+    for name in names:
+        if Path(name).name != name:
+            raise CheckpointFormatError(f"{index}: expected names of files in the same folder, got {name!r}.")
+    return [folder / name for name in names]
 
 
 def _assemble(
@@ -129,9 +141,11 @@ def _assemble(
     expected = {name: (weight, layer) for weight in table for layer, name in _names(config, weight)}
     params: Params = {}
     seen: set[str] = set()
+    tied_head = None
     for file, name, tensor in tensors:
         if name == "lm_head.weight" and name not in expected and config.tied_embeddings:
-            continue  # written by some tools beside the embedding that it is tied to
+            tied_head = tensor  # written by some tools beside the embedding that it is tied to
+            continue
         _check(folder / file, name, tensor, expected, seen)
         seen.add(name)
         weight, layer = expected[name]
@@ -139,6 +153,10 @@ def _assemble(
     missing = sorted(expected.keys() - seen)
     if missing:
         raise CheckpointFormatError(f"{folder} lacks {len(missing)} tensors, the first is {missing[0]!r}.")
+    if tied_head is not None and not np.array_equal(tied_head, params["decoder"]["embedding"]):
+        raise CheckpointFormatError(
+            f"{folder} holds a tensor 'lm_head.weight' that differs from the embedding, although its config ties them."
+        )
     return params
 
 
@@ -150,6 +168,10 @@ def _check(path: Path, name: str, tensor: np.ndarray, expected: dict[str, Any], 
     shape = expected[name][0].shape
     if tensor.shape != shape:
         raise CheckpointFormatError(f"{path}, tensor {name!r}: expected the shape {shape}, got {tensor.shape}.")
+    if tensor.dtype.name not in FLOAT_DTYPES:
+        raise CheckpointFormatError(
+            f"{path}, tensor {name!r}: expected a dtype out of {', '.join(FLOAT_DTYPES)}, got {tensor.dtype.name}."
+        )
 
 
 def _names(config: DecoderConfig, weight: Weight) -> list[tuple[int | None, str]]:
@@ -168,6 +190,13 @@ def _place(config: DecoderConfig, params: Params, weight: Weight, layer: int | N
     if weight.path[-1] not in node:
         node[weight.path[-1]] = np.zeros((config.layers, *value.shape), value.dtype)
     node[weight.path[-1]][layer] = value
+
+
+def _refuse_unknown(table: list[Weight], params: Params) -> None:
+    known = {weight.path for weight in table}
+    for path in flatten_dict(params):
+        if path not in known:
+            raise CheckpointFormatError(f"The parameters hold {'.'.join(path)}, which the config does not know.")
 
 
 def _disassemble(config: DecoderConfig, table: list[Weight], params: Params) -> Iterator[tuple[str, np.ndarray]]:

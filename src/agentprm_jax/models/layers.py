@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from agentprm_jax.models.attention import Context, Past, attend
 from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.parameters import declare
 from agentprm_jax.models.products import product
 from agentprm_jax.models.rope import rotate
 
@@ -28,7 +29,7 @@ def unconstrained(x: Any, axes: tuple[str | None, ...]) -> Any:
 
 
 def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, "d"], eps: float) -> Float[Array, "*b d"]:
-    """Divide by the root mean square over the last axis and scale (arXiv 1910.07467), in float32; keeps the dtype of `x`."""
+    """Divide by the root mean square over the last axis and scale (arXiv 1910.07467), in float32; keeps the dtype."""
     wide = x.astype(jnp.float32)
     normed = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
     return (normed * scale.astype(jnp.float32)).astype(x.dtype)
@@ -48,16 +49,16 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
         """Normalise the last axis of `x`."""
-        init = nn.with_logical_partitioning(nn.initializers.ones_init(), (self.axis,))
-        scale = self.param("scale", init, (x.shape[-1],), jnp.dtype(self.config.param_dtype))
+        ones = nn.initializers.ones_init()
+        scale = declare(self, "scale", ones, (x.shape[-1],), (self.axis,), self.config.param_dtype)
         return rms_norm(x, scale, self.config.norm_eps)
 
 
 class Projection(nn.Module):
     """A linear map from `inputs` to `outputs` axes, with a bias where the model family has one.
 
-    Tokens come flattened: with two-dimensional operands the gradient for the kernel is a plain matrix product too, which
-    is several times faster on CPU than a contraction over batch and length.
+    Tokens come flattened: with two-dimensional operands the gradient for the kernel is a plain matrix product too,
+    which is several times faster on CPU than a contraction over batch and length.
     """
 
     config: DecoderConfig
@@ -73,14 +74,13 @@ class Projection(nn.Module):
         fan_in = nn.initializers.variance_scaling(
             1.0, "fan_in", "truncated_normal", tuple(range(rank)), tuple(range(rank, len(self.axes)))
         )
-        dtype = jnp.dtype(self.config.param_dtype)
-        kernel_init = nn.with_logical_partitioning(fan_in, self.axes)
-        kernel = self.param("kernel", kernel_init, self.inputs + self.outputs, dtype)
+        dtype = self.config.param_dtype
+        kernel = declare(self, "kernel", fan_in, self.inputs + self.outputs, self.axes, dtype)
         y = product(x, kernel.reshape(x.shape[1], -1)).reshape(-1, *self.outputs)
         if not self.bias:
             return y
-        bias_init = nn.with_logical_partitioning(nn.initializers.zeros_init(), self.axes[rank:])
-        return y + self.param("bias", bias_init, self.outputs, dtype).astype(y.dtype)
+        bias = declare(self, "bias", nn.initializers.zeros_init(), self.outputs, self.axes[rank:], dtype)
+        return y + bias.astype(y.dtype)
 
 
 class Attention(nn.Module):

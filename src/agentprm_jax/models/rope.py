@@ -8,7 +8,7 @@ from agentprm_jax.models.config import DecoderConfig, Llama3RopeScaling
 
 
 def rope_frequencies(config: DecoderConfig) -> Float[np.ndarray, "e_half"]:
-    """Angle in radians by which each pair of a head turns per position, float64; pair `i` is elements `i`, `i + e/2`."""
+    """Radians by which each pair of a head turns per position, float64; pair `i` is the elements `i` and `i + e/2`."""
     exponents = np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim
     frequencies = config.rope_theta**-exponents
     return frequencies if config.rope_scaling is None else _llama3_scaled(frequencies, config.rope_scaling)
@@ -24,7 +24,7 @@ def _llama3_scaled(frequencies: Float[np.ndarray, "e_half"], scaling: Llama3Rope
 def rotation(
     config: DecoderConfig, positions: Int[Array, "b t"]
 ) -> tuple[Float[Array, "b t 1 e_half"], Float[Array, "b t 1 e_half"]]:
-    """Cosine and sine of every pair's angle at the given positions, float32, with an axis for heads to broadcast over."""
+    """Cosine and sine of every pair's angle at the given positions, float32; heads broadcast over the axis of 1."""
     frequencies = jnp.asarray(rope_frequencies(config), jnp.float32)
     angles = positions.astype(jnp.float32)[:, :, None, None] * frequencies
     return jnp.cos(angles), jnp.sin(angles)

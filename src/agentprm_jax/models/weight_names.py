@@ -61,8 +61,15 @@ def weight_table(config: DecoderConfig, *, value_head: bool) -> list[Weight]:
         _plain("model.norm.weight", ("decoder", "final_norm", "scale"), (c.embed,)),
     ]
     if value_head:
-        shape = (1, c.embed)
-        weights.append(Weight("score.weight", ("value_head", "kernel"), shape, lambda x: x[0], lambda x: x[None]))
+        weights.append(
+            Weight(
+                "score.weight",
+                ("value_head", "kernel"),
+                (1, c.embed),
+                lambda x: x[0].astype(np.float32),
+                lambda x: x[None],
+            )
+        )
     elif not c.tied_embeddings:
         weights.append(_plain("lm_head.weight", ("lm_head", "kernel"), (c.vocab_size, c.embed)))
     return weights

@@ -15,7 +15,7 @@ from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.scoring.prm_files import PrmRecord, check_vocabulary, load_prm, save_prm, to_json
-from agentprm_jax.scoring.readout import read_values
+from agentprm_jax.scoring.readout import TOKENS_PER_BATCH, read_values
 
 
 class Prm:
@@ -41,8 +41,19 @@ class Prm:
         name: str = "prm",
         method: str = "agentprm",
         training: Mapping[str, Any] | None = None,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
     ):
         """Puts the parameters on the device.
+
+        Args:
+            config: shape of the decoder.
+            params: a reward model's parameters.
+            encoder: made of the tokenizer that the model was trained with.
+            initial_value: mean outcome of the training trajectories.
+            name: name of the scorer.
+            method: how it was trained.
+            training: whatever else is worth keeping; JSON.
+            tokens_per_batch: tokens of a full forward pass.
 
         Raises:
             ValueError: the parameters have no value head, the tokenizer has more tokens than the model, or `training`
@@ -60,11 +71,16 @@ class Prm:
         self.method = method
         self.training = to_json(training or {})
         self.tokens_scored = 0
+        self._tokens_per_batch = tokens_per_batch
         self._params = jax.tree.map(jnp.asarray, params)
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> "Prm":
+    def load(cls, directory: str | os.PathLike[str], *, tokens_per_batch: int = TOKENS_PER_BATCH) -> "Prm":
         """Reads a PRM that `save` wrote.
+
+        Args:
+            directory: the folder.
+            tokens_per_batch: tokens of a full forward pass.
 
         Raises:
             FileNotFoundError: the folder or a file of it is missing.
@@ -80,6 +96,7 @@ class Prm:
             name=record.name,
             method=record.method,
             training=record.training,
+            tokens_per_batch=tokens_per_batch,
         )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -126,4 +143,4 @@ class Prm:
                     f"{self.config.max_positions} (max_positions)."
                 )
         self.tokens_scored += sum(len(one.tokens) for one in encoded)
-        return read_values(self.config, self._params, encoded)
+        return read_values(self.config, self._params, encoded, self._tokens_per_batch)

@@ -14,8 +14,9 @@ from agentprm_jax.data.packing import ROW_LENGTHS, PackedRows, pack
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, promises
 
-TOKENS_PER_BATCH = 4096
-"""Tokens of a full forward pass; on a CPU more would leave the processor's cache."""
+TOKENS_PER_BATCH = 2048
+"""Tokens of a full forward pass. On a CPU more would leave the processor's cache; an accelerator wants more."""
+_SHORTEST_ROW = 256
 
 
 class ReadoutRows(NamedTuple):
@@ -37,13 +38,13 @@ def read_values(
     config: DecoderConfig,
     params: Params,
     encoded: Sequence[EncodedTrajectory],
-    tokens_per_batch: int = TOKENS_PER_BATCH,
+    tokens_per_batch: int,
 ) -> list[Float32[np.ndarray, "u"]]:
     """The value at every read-out of every trajectory.
 
-    One forward pass values all steps of the trajectories in it. Shapes come from a closed set: trajectories share rows of
-    the shortest standard length that holds two of them, a batch is full or a quarter or a sixteenth of that, and it has
-    room for a power of two of read-outs.
+    One forward pass values all steps of the trajectories in it. Shapes come from a closed set: trajectories share
+    rows of a standard length, a batch is full or a quarter or a sixteenth of that, and its rows have room for a power of
+    two of read-outs.
 
     Args:
         config: shape of the decoder.
@@ -66,15 +67,20 @@ def _by_row_length(encoded: Sequence[EncodedTrajectory]) -> dict[int, list[int]]
     """Places of the trajectories by the length of the row that they are to share."""
     groups: dict[int, list[int]] = {}
     for place, one in enumerate(encoded):
-        wanted = next((length for length in ROW_LENGTHS if length >= 2 * len(one.tokens)), ROW_LENGTHS[-1])
-        groups.setdefault(max(wanted, len(one.tokens)), []).append(place)
+        count = len(one.tokens)
+        wanted = _SHORTEST_ROW if count <= _SHORTEST_ROW else 2 * count
+        length = next((length for length in ROW_LENGTHS if length >= wanted), ROW_LENGTHS[-1])
+        groups.setdefault(max(length, count), []).append(place)
     return groups
 
 
 def _read_group(
     config: DecoderConfig, params: Params, encoded: Sequence[EncodedTrajectory], length: int, full: int
 ) -> Iterator[tuple[int, Float32[np.ndarray, "u"]]]:
-    """Values of trajectories that share rows of one length, with their places; all work is dispatched before any is read."""
+    """Values of trajectories that share rows of one length, with their places.
+
+    All work is dispatched before any result is waited for.
+    """
     packed = pack([Example(one, 0.0, 0.0, (1.0,) * len(one.readouts)) for one in encoded], length=length)
     steps = [len(one.readouts) for one in encoded]
     room = _power_of_two(max(sum(steps[member] for member in row) for row in packed.members))

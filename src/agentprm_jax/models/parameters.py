@@ -1,0 +1,29 @@
+"""The seam between Linen and plain dicts: how modules declare parameters, and how they are initialised and applied."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+Params = dict[str, Any]
+Initializer = Callable[..., Array]
+
+
+def declare(
+    module: nn.Module, name: str, init: Initializer, shape: tuple[int, ...], axes: tuple[str, ...], dtype: str
+) -> Array:
+    """A parameter of a module, with the logical name of each of its axes, for use inside its `__call__`."""
+    boxed = nn.with_logical_partitioning(init, axes)
+    return cast(Array, module.param(name, boxed, shape, jnp.dtype(dtype)))
+
+
+def init_boxed(module: nn.Module, key: PRNGKeyArray, *inputs: Any) -> Params:
+    """Random parameters of a module, each in a box that holds the logical names of its axes."""
+    return cast(Params, module.init(key, *inputs))["params"]
+
+
+def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
+    """The module's output for given parameters."""
+    return module.apply({"params": params}, *inputs)

@@ -1,0 +1,19 @@
+"""Functions that worker processes call in tests."""
+
+import pathlib
+
+
+def write(path, text):
+    """Writes a file and says so."""
+    print(f"writing {text}")
+    pathlib.Path(path).write_text(text)
+
+
+def copy(source, target):
+    """Copies a file that must be there."""
+    pathlib.Path(target).write_text(pathlib.Path(source).read_text())
+
+
+def fail():
+    """Fails."""
+    raise ValueError("no such luck")

@@ -1,0 +1,57 @@
+"""What stops a command is answered in one paragraph."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "experiments"
+
+
+def answer(script, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(EXPERIMENTS / f"{script}.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_an_unknown_level_is_answered_with_those_that_exist(tmp_path):
+    said = answer("collect", "--actor", "expert", "--output", tmp_path / "x", "--tasks.levels", "Nowhere", "--tasks.count", 4)
+    assert "'Nowhere'" in said
+    assert "PickupLoc" in said
+
+
+def test_a_value_out_of_range_is_answered_with_its_field(tmp_path):
+    said = answer("collect", "--actor", "expert", "--output", tmp_path / "x", "--environment.max-rounds", 0)
+    assert "max_rounds must be at least 1" in said
+
+
+def test_a_missing_model_is_answered_with_what_is_expected_there(tmp_path):
+    levels = ("--tasks.levels", "PickupLoc", "--tasks.count", 1)
+    said = answer("collect", "--actor", tmp_path / "none", "--output", tmp_path / "x", *levels)
+    assert "There is no model in" in said
+
+
+def test_a_malformed_trajectory_line_is_answered_with_file_line_and_field(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"schema":"agentprm.trajectory/1","id":3}\n')
+    said = answer("sft", "--trajectories", path, "--output", tmp_path / "x")
+    assert "bad.jsonl" in said
+    assert "line 1" in said
+    assert "`id`" in said
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_an_output_folder_of_another_run_is_refused_and_kept(tmp_path, count):
+    arguments = ("--actor", "expert", "--output", tmp_path / "x", "--tasks.levels", "PickupLoc", "--tasks.count")
+    first = [sys.executable, str(EXPERIMENTS / "collect.py"), *map(str, arguments), "3"]
+    subprocess.run(first, check=True, capture_output=True)
+    before = (tmp_path / "x" / "trajectories.jsonl").read_bytes()
+    assert f"tasks.count was 3 and is now {count}" in answer("collect", *arguments, count)
+    assert (tmp_path / "x" / "trajectories.jsonl").read_bytes() == before

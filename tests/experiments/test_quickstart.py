@@ -1,0 +1,81 @@
+"""The whole pipeline, small: from nothing to a report, again without work, and on after a kill."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).parent.parent.parent / "experiments" / "quickstart.py"
+
+
+def command(output, *more):
+    return [sys.executable, str(SCRIPT), "--preset", "smoke", "--output", str(output), *more]
+
+
+def run(output, *more):
+    return subprocess.run(command(output, *more), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A smoke run that is killed once, as soon as the actor has made its first step, and then run to its end."""
+    output = tmp_path_factory.mktemp("runs") / "quickstart"
+    with open(output.parent / "first.log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(command(output), stdout=log, stderr=log)
+        deadline = time.monotonic() + 240
+        while not (output / "demonstrations" / "stage.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.kill()
+        process.wait()
+    done = run(output)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
+    return output, done
+
+
+@pytest.mark.slow
+def test_the_run_goes_on_after_a_kill_and_ends_with_a_table_of_every_method_and_control(finished):
+    _, done = finished
+    for row in ("AgentPRM", "PVM", "ORM", "greedy", "shortest", "oracle", "expert", "Bars"):
+        assert row in done.stdout
+
+
+@pytest.mark.slow
+def test_results_hold_every_figure_with_tasks_costs_stages_versions_and_config(finished):
+    output, _ = finished
+    results = json.loads((output / "evaluation" / "results.json").read_text())
+    search = next(table for table in results["tables"] if table["name"] == "Search")
+    agentprm = next(row for row in search["rows"] if row["method"] == "agentprm")
+    assert agentprm["estimates"]["bon_8"]["n_tasks"] == 20
+    assert agentprm["costs"]["beam_2x2"]["tokens_sampled"] > 0
+    assert all(stage["minutes"] >= 0 for stage in results["stages"])
+    assert {"python", "jax"} <= results["versions"].keys()
+    assert results["config"]["beams"] == ["1x2", "2x2"]
+
+
+@pytest.mark.slow
+def test_pictures_and_page_are_there(finished):
+    output, _ = finished
+    names = {path.name for path in (output / "evaluation").iterdir()}
+    assert {"best_of_n.png", "beam.png", "promise_paths.png", "training.png", "report.html", "results.md"} <= names
+
+
+@pytest.mark.slow
+def test_running_it_again_trains_nothing_and_gives_the_same_tables(finished):
+    output, _ = finished
+    before = json.loads((output / "evaluation" / "results.json").read_text())
+    assert run(output).returncode == 0
+    after = json.loads((output / "evaluation" / "results.json").read_text())
+    assert after["tables"] == before["tables"]
+    assert after["stages"] == before["stages"]
+
+
+@pytest.mark.slow
+def test_another_configuration_in_the_same_folder_is_refused_in_a_sentence(finished):
+    output, _ = finished
+    refused = run(output, "--train-tasks", "50")
+    assert refused.returncode != 0
+    assert "train_tasks was 100 and is now 50" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -1,0 +1,178 @@
+"""Laws of value metrics, findings and bars."""
+
+import numpy as np
+import pytest
+from made_pool import make_pool
+
+from agentprm_jax.numerics.calibration import fixed_step_auc
+from agentprm_jax.reporting.bars import quickstart_bars
+from agentprm_jax.reporting.evaluation import (
+    Evaluation,
+    SearchOutcomes,
+    by_method,
+    read_evaluation,
+    write_evaluation,
+)
+from agentprm_jax.reporting.findings import Findings, Measurements, outcomes_by_task
+from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors
+
+TASKS, SAMPLES = 30, 8
+RNG = np.random.default_rng(0)
+OUTCOMES = (RNG.random((TASKS, SAMPLES)) < 0.4).astype(float)
+LENGTHS = RNG.integers(1, 6, (TASKS, SAMPLES))
+
+
+def made_pool():
+    return make_pool(OUTCOMES.tolist(), LENGTHS.tolist())
+
+
+def promises(quality, seed):
+    """Promises that lean towards the outcome by `quality`."""
+    noise = np.random.default_rng(seed)
+    return [
+        (quality * outcome + 0.3 * noise.random(length)).tolist()
+        for outcome, length in zip(OUTCOMES.ravel(), LENGTHS.ravel(), strict=True)
+    ]
+
+
+def search_outcomes(values):
+    count = len(values)
+    return SearchOutcomes(
+        outcomes=list(values),
+        terminated=[True] * count,
+        sampled_tokens=[10] * count,
+        scored_actions=[4] * count,
+        environment_steps=[3] * count,
+        scored_tokens=50.0,
+    )
+
+
+def evaluation(method, seed, quality, beam):
+    return Evaluation(
+        method=method,
+        seed=seed,
+        promises=promises(quality, seed) if quality is not None else [],
+        pool_tokens=1000,
+        beams={"2x2": search_outcomes(beam)},
+    )
+
+
+def findings():
+    ones, zeros = np.ones(TASKS), np.zeros(TASKS)
+    evaluations = [evaluation("agentprm", s, 1.0, ones) for s in (0, 1)]
+    evaluations += [evaluation("orm", s, 0.0, zeros) for s in (0, 1)]
+    evaluations += [evaluation("random_beam", s, None, zeros) for s in (0, 1, 2)]
+    reference = list(zip(LENGTHS.ravel().tolist(), OUTCOMES.ravel().tolist(), strict=True))
+    return Findings(
+        Measurements(
+            pool=made_pool(),
+            sizes=(1, 4, 8),
+            beams=("2x2",),
+            evaluations=tuple(evaluations),
+            greedy=zeros,
+            expert=ones,
+            reference=reference,
+        )
+    )
+
+
+def test_step_aucs_are_those_of_the_calibration_room():
+    pool, rows = made_pool(), [np.array(row) for row in promises(0.2, 5)]
+    tasks = [t.task for t in pool.flat]
+    expected = fixed_step_auc(rows, pool.outcomes.ravel(), tasks)
+    metrics = ValueMetrics(pool, [rows])
+    for step in (0, 1, 2):
+        assert metrics.step_auc(step).value == pytest.approx(expected[step].auc)
+    pairs = sum(entry.pairs for entry in expected)
+    pooled = sum(entry.auc * entry.pairs for entry in expected if entry.pairs) / pairs
+    assert metrics.mean_auc().value == pytest.approx(pooled)
+
+
+def test_metrics_without_finish_ignore_what_is_promised_at_finish():
+    pool, rows = made_pool(), [np.array(row) for row in promises(0.2, 5)]
+    changed = [np.append(row[:-1], 9.0 * index) for index, row in enumerate(rows)]
+    same = [ValueMetrics(pool, [r]).mean_auc(finish=False).value for r in (rows, changed)]
+    assert same[0] == same[1]
+    assert ValueMetrics(pool, [rows]).mean_auc().value != ValueMetrics(pool, [changed]).mean_auc().value
+
+
+def test_squared_errors_weigh_every_step_equally_and_the_last_step_only_itself():
+    pool = make_pool([[1.0, 0.0], [0.0, 1.0]], [[2, 1], [1, 2]])
+    rows = [np.array(row) for row in ([0.5, 1.0], [0.5], [1.5], [0.0, 0.0])]
+    metrics = ValueMetrics(pool, [rows])
+    assert metrics.mse().value == pytest.approx((0.25 + 0 + 0.25 + 2.25 + 1 + 1) / 6)
+    assert metrics.brier().value == pytest.approx((0.25 + 0 + 0.25 + 1 + 1 + 1) / 6)
+    assert metrics.last_step_brier().value == pytest.approx((0 + 0.25 + 1 + 1) / 4)
+
+
+def test_the_constant_predictor_errs_by_the_variance_on_its_own_data():
+    pool = made_pool()
+    reference = list(zip(LENGTHS.ravel().tolist(), OUTCOMES.ravel().tolist(), strict=True))
+    weights = LENGTHS.ravel()
+    mean = np.average(OUTCOMES.ravel(), weights=weights)
+    errors = reference_errors(pool, reference)
+    assert errors["constant"] == pytest.approx(np.average((OUTCOMES.ravel() - mean) ** 2, weights=weights))
+    assert errors["step_index"] <= errors["constant"] + 1e-12
+
+
+def test_one_sample_is_worth_the_mean_for_every_method_and_control():
+    found = findings()
+    for name in ("agentprm", "orm", "shortest", "oracle", "random"):
+        assert found.outcomes(name, "bon_1").mean() == pytest.approx(OUTCOMES.mean())
+
+
+def test_scores_that_are_the_outcome_reach_the_oracle():
+    found = findings()
+    assert found.outcomes("agentprm", "bon_8").mean() == found.outcomes("oracle", "bon_8").mean()
+
+
+def test_every_figure_of_the_table_has_its_tasks_seeds_and_both_errors():
+    table = findings().search_table()
+    rows = {row.method: row for row in table.rows}
+    cell = rows["agentprm"].estimates["bon_4"]
+    assert (cell.n_tasks, cell.n_seeds) == (TASKS, 2)
+    assert cell.stderr_tasks is not None
+    assert cell.stderr_seeds is not None
+    assert rows["greedy"].estimates["beam_2x2"].value == 0.0
+    assert rows["agentprm"].costs["beam_2x2"].tokens_sampled == 10
+    assert {"random_beam", "shortest", "most_frequent_final_state", "oracle", "expert"} <= rows.keys()
+
+
+def test_the_value_table_holds_references_beside_every_method():
+    names = [row.method for row in findings().value_table().rows]
+    assert names == ["agentprm", "orm", "constant predictor", "step-index predictor"]
+
+
+def test_bars_pass_where_the_figures_pass_and_only_there():
+    bars = {bar.name: bar.passed for bar in quickstart_bars(findings())}
+    assert bars["AgentPRM above ORM at the mean over beams by more than 2 standard errors"]
+    assert bars["AgentPRM above greedy at BoN@8 by more than 2 standard errors"]
+    assert bars["AUC within a task at step 3: the best PRM has at least 0.75"]
+
+
+def test_the_first_progress_of_a_scored_pool_has_nothing_to_differ_from():
+    scored = findings().scored_pool()[0].scores["agentprm"]
+    assert scored.progress[0] == 0.0
+    assert len(scored.progress) == len(scored.promise)
+
+
+def test_evaluations_are_read_back_as_they_were_written(tmp_path):
+    written = evaluation("orm", 3, 0.4, np.linspace(0, 1, TASKS).tolist())
+    write_evaluation(tmp_path / "orm.json", written)
+    assert read_evaluation(tmp_path / "orm.json") == written
+
+
+def test_a_damaged_evaluation_is_refused_with_its_file(tmp_path):
+    (tmp_path / "x.json").write_text('{"method": 3}')
+    with pytest.raises(ValueError, match=r"x\.json.*method"):
+        read_evaluation(tmp_path / "x.json")
+
+
+def test_two_evaluations_of_one_method_and_seed_are_refused():
+    with pytest.raises(ValueError, match="seed 1"):
+        by_method([evaluation("orm", 1, 0.1, []), evaluation("orm", 1, 0.1, [])])
+
+
+def test_a_task_without_a_trajectory_is_named():
+    with pytest.raises(ValueError, match="b"):
+        outcomes_by_task({"a": 1.0}, ["a", "b"])

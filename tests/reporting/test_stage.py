@@ -1,0 +1,57 @@
+"""Laws of stage folders: reused when done, continued when interrupted, refused when they differ."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from agentprm_jax.reporting.stage import ForeignFolder, StageFolder
+from agentprm_jax.training.record import RunMismatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    rate: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    output: Path
+    steps: int = 3
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+def open_stage(folder, **changes):
+    return StageFolder(folder, "stage", Config(folder, **changes), ignore=("output",))
+
+
+def test_a_stage_is_done_only_after_it_is_finished(tmp_path):
+    stage = open_stage(tmp_path / "run")
+    assert stage.done is None
+    stage.finish(tokens_trained=5)
+    found = open_stage(tmp_path / "run").done
+    assert (found.tokens_trained, found.reused) == (5, True)
+
+
+def test_another_configuration_is_refused_with_the_field_and_both_values(tmp_path):
+    open_stage(tmp_path / "run").finish()
+    with pytest.raises(RunMismatch, match=r"inner\.rate was 0\.5 and is now 0\.25"):
+        open_stage(tmp_path / "run", inner=Inner(0.25))
+    assert open_stage(tmp_path / "run").done
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ForeignFolder, match="not empty"):
+        open_stage(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_minutes_add_up_over_interruptions(tmp_path):
+    stage = open_stage(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), stage.clock():
+        raise KeyboardInterrupt
+    first = stage.finish().minutes
+    with stage.clock():
+        pass
+    assert stage.finish().minutes > first > 0.0

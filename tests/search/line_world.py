@@ -1,0 +1,70 @@
+"""A world small enough to know every answer: walk right along a line to the goal, then say finish."""
+
+from agentprm_jax.actors.base import Action, Usage
+from agentprm_jax.envs.base import Environment, Observation
+
+
+class LineWorld(Environment):
+    """Task `line_<goal>`: the outcome is 1 if `finish` is said at the goal; cut off after `max_rounds` actions."""
+
+    name = "line"
+
+    def __init__(self, max_rounds=6):
+        self.max_rounds = max_rounds
+        self.closed = False
+
+    def reset(self, task):
+        self.goal, self.place, self.rounds = int(task.split("_")[1]), 0, 0
+        return Observation(f"goal {self.goal} at 0")
+
+    def step(self, action):
+        self.rounds += 1
+        if action == "finish":
+            return Observation("", float(self.place == self.goal), terminated=True)
+        self.place += {"right": 1, "left": -1, "stay": 0}[action]
+        return Observation(f"at {self.place}", truncated=self.rounds >= self.max_rounds)
+
+    def fork(self):
+        twin = LineWorld(self.max_rounds)
+        twin.goal, twin.place, twin.rounds = self.goal, self.place, self.rounds
+        return twin
+
+    def valid_actions(self):
+        return ["right", "left", "stay", "finish"]
+
+    def close(self):
+        self.closed = True
+
+
+class CyclingActor:
+    """Proposes right, left, stay, finish in turn, beginning where the seed says."""
+
+    name = "cycling"
+
+    def __init__(self):
+        self.calls = []
+
+    @property
+    def usage(self):
+        return Usage()
+
+    def act(self, conversations, *, samples=1, temperature=1.0, seed=0, max_tokens=32):
+        seeds = [seed] * len(conversations) if isinstance(seed, int) else list(seed)
+        self.calls.append((len(conversations), samples))
+        actions = ("right", "left", "stay", "finish")
+        return [[Action(actions[(one + k) % 4], 2, -1.0) for k in range(samples)] for one in seeds]
+
+
+class GoalScorer:
+    """The true value: how near the walker is to the goal, and whether finish is said there."""
+
+    def score_conversations(self, conversations):
+        return [self._value(messages) for messages in conversations]
+
+    def _value(self, messages):
+        goal = int(messages[0].content.split()[1])
+        actions = [message.content for message in messages if message.role == "assistant"]
+        place = actions.count("right") - actions.count("left")
+        if actions[-1] == "finish":
+            return 100.0 if place == goal else -100.0
+        return -float(abs(goal - place))

@@ -1,0 +1,87 @@
+"""Laws of step-level beam search."""
+
+import pytest
+from line_world import CyclingActor, GoalScorer, LineWorld
+
+from agentprm_jax.scoring.random_scorer import RandomScorer
+from agentprm_jax.search import beam_search
+from agentprm_jax.search.seeding import stable_seed
+
+TASKS = ["line_1", "line_2", "line_3"]
+
+
+def search(scorer=None, *, tasks=TASKS, nodes=2, candidates=4, **options):
+    settings = {"make_environment": LineWorld, "actor": CyclingActor(), "temperature": 1.0, "seed": 0}
+    return beam_search(
+        tasks, scorer=scorer or GoalScorer(), nodes=nodes, candidates=candidates, **{**settings, **options}
+    )
+
+
+def test_with_the_true_value_every_task_is_solved_on_the_shortest_path():
+    for task, result in zip(TASKS, search(), strict=True):
+        assert result.trajectory.task == task
+        assert result.trajectory.outcome == 1.0
+        assert len(result.trajectory.rewards) == int(task[-1]) + 1
+
+
+def test_the_result_has_the_score_of_its_last_step():
+    for result in search():
+        assert result.score == GoalScorer().score_conversations([result.trajectory.messages])[0]
+
+
+def test_results_do_not_depend_on_how_many_tasks_are_searched_together():
+    together, alone = search(concurrency=1024), search(concurrency=1)
+    assert [(r.trajectory.messages, r.score, r.sampled_tokens) for r in together] == [
+        (r.trajectory.messages, r.score, r.sampled_tokens) for r in alone
+    ]
+
+
+def test_the_first_round_draws_nodes_times_candidates_proposals_and_later_ones_candidates_a_node():
+    actor = CyclingActor()
+    search(tasks=["line_3"], actor=actor, nodes=2, candidates=4)
+    assert actor.calls[0] == (1, 8)
+    assert all(samples == 4 and conversations <= 2 for conversations, samples in actor.calls[1:])
+
+
+def test_equal_proposals_of_a_node_are_scored_and_taken_once():
+    result = search(tasks=["line_3"], nodes=2, candidates=8)[0]
+    # Four different actions a node: at most 4 + 2 * 4 a round, although 16 are drawn for each.
+    rounds = len(result.trajectory.rewards)
+    assert result.scored_actions <= 4 + 8 * (rounds - 1) + 8 * (6 - rounds)
+    assert result.environment_steps <= 2 * 6
+
+
+def test_every_sampled_token_is_counted_rejected_candidates_included():
+    result = search(tasks=["line_1"], nodes=1, candidates=4)[0]
+    # One node: every round samples 4 actions of 2 tokens until the path ends.
+    assert result.sampled_tokens == 4 * 2 * len(result.trajectory.rewards)
+
+
+def test_a_finished_path_keeps_its_score_and_competes_in_the_final_choice():
+    class FinishLooksWorst(GoalScorer):
+        def _value(self, messages):
+            actions = [message.content for message in messages if message.role == "assistant"]
+            return -1.0 if actions[-1] == "finish" else float(len(actions))
+
+    result = search(FinishLooksWorst(), tasks=["line_1"], nodes=4, candidates=4)[0]
+    assert result.trajectory.ended == "truncated"
+    preferring = search(FinishLooksWorst(), tasks=["line_1"], nodes=4, candidates=4, finished_first=True)[0]
+    assert preferring.trajectory.ended == "terminated"
+
+
+def test_random_scores_are_a_function_of_seed_and_conversation():
+    first, again, other = (search(RandomScorer(seed)) for seed in (1, 1, 2))
+    assert [r.score for r in first] == [r.score for r in again]
+    assert [r.score for r in first] != [r.score for r in other]
+    assert all(0.0 <= r.score < 1.0 for r in first)
+
+
+@pytest.mark.parametrize("size", [{"nodes": 0}, {"candidates": 0}])
+def test_a_beam_without_nodes_or_candidates_is_refused(size):
+    with pytest.raises(ValueError, match="N >= 1 and M >= 1"):
+        search(**size)
+
+
+def test_seeds_are_a_fixed_function_of_their_names():
+    assert stable_seed("beam", 0, "line_1") == stable_seed("beam", 0, "line_1") == 782103243
+    assert stable_seed("a", "bc") != stable_seed("ab", "c")

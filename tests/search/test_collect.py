@@ -1,0 +1,116 @@
+"""Laws of collection, Best-of-N and demonstrations."""
+
+import pytest
+from line_world import CyclingActor, GoalScorer, LineWorld
+
+from agentprm_jax.scoring.base import StepScores
+from agentprm_jax.search import best_of_n, collect, demonstrate, trajectory_id
+from agentprm_jax.search.episode import Episode
+
+TASKS = [f"line_{goal}" for goal in (1, 2, 3, 4)]
+
+
+def gather(**options):
+    settings = {"make_environment": LineWorld, "actor": CyclingActor(), "samples": 5, "temperature": 1.0, "seed": 3}
+    return list(collect(TASKS, **{**settings, **options}))
+
+
+class StepScorer:
+    def score(self, trajectories):
+        return [
+            StepScores(
+                tuple(
+                    GoalScorer().score_conversations([[*t.conversation(step), t.actions[step]]])[0]
+                    for step in range(len(t.rewards))
+                ),
+                (0.0,) * len(t.rewards),
+            )
+            for t in trajectories
+        ]
+
+
+class LineExpert:
+    def act_in(self, environment):
+        if environment.place == environment.goal:
+            return "finish"
+        return "right" if environment.place < environment.goal else "left"
+
+
+def test_every_task_gets_its_number_of_trajectories_with_ids_of_their_own():
+    found = gather()
+    assert sorted(t.id for t in found) == sorted(trajectory_id(task, k, 3) for task in TASKS for k in range(5))
+
+
+def test_a_trajectory_does_not_depend_on_how_many_are_in_flight():
+    assert sorted(gather(concurrency=1), key=lambda t: t.id) == sorted(gather(concurrency=64), key=lambda t: t.id)
+
+
+def test_leaving_out_what_is_done_gives_exactly_the_rest():
+    everything = {t.id: t for t in gather()}
+    done = set(list(everything)[::3])
+    rest = gather(done=done)
+    assert {t.id for t in rest} == everything.keys() - done
+    assert all(everything[t.id] == t for t in rest)
+
+
+def test_the_batch_stays_full_until_the_last_tasks():
+    actor = CyclingActor()
+    gather(actor=actor, concurrency=4)
+    sizes = [conversations for conversations, _ in actor.calls]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 4
+
+
+def test_rewards_and_tokens_are_one_an_action():
+    for trajectory in gather():
+        assert len(trajectory.rewards) == len(trajectory.actions)
+        assert trajectory.actor.sampled_tokens == 2 * len(trajectory.actions)
+        assert trajectory.outcome == sum(trajectory.rewards)
+
+
+def test_best_of_n_returns_the_sample_whose_last_step_scores_best():
+    settings = {"make_environment": LineWorld, "actor": CyclingActor(), "temperature": 1.0, "seed": 3}
+    results = best_of_n(TASKS, scorer=StepScorer(), n=5, **settings)
+    pool = gather()
+    for task, result in zip(TASKS, results, strict=True):
+        scores = {t.id: s.promise[-1] for t, s in zip(pool, StepScorer().score(pool), strict=True) if t.task == task}
+        assert result.score == max(scores.values()) == scores[result.trajectory.id]
+        assert result.sampled_tokens == sum(t.actor.sampled_tokens for t in pool if t.task == task)
+
+
+def test_an_undisturbed_expert_is_imitated_everywhere_and_succeeds():
+    for trajectory in demonstrate(TASKS, make_environment=LineWorld, expert=LineExpert(), seed=0, disturbed=0.0):
+        assert trajectory.success
+        assert all(trajectory.action_loss)
+
+
+def test_random_actions_of_a_disturbed_demonstration_are_exactly_those_that_carry_no_loss():
+    tasks = [f"line_{goal}" for goal in [1, 2, 3] * 20]
+    found = list(
+        demonstrate(tasks, make_environment=LineWorld, expert=LineExpert(), seed=0, disturbed=1.0, disturbance=0.5)
+    )
+    assert any(not all(t.action_loss) for t in found)
+    for trajectory in found:
+        world = LineWorld()
+        world.reset(trajectory.task)
+        for action, imitated in zip(trajectory.actions, trajectory.action_loss, strict=True):
+            if imitated:
+                assert action.content == LineExpert().act_in(world)
+            world.step(action.content)
+
+
+def test_an_open_episode_is_no_trajectory():
+    with pytest.raises(ValueError, match="still open"):
+        Episode.start(LineWorld(), "line_1").trajectory("x", "train", None)
+
+
+def test_a_fork_of_an_episode_leaves_the_original_alone():
+    episode = Episode.start(LineWorld(), "line_2")
+    twin = episode.fork()
+    twin.act("right")
+    assert (episode.rewards, len(episode.messages), episode.environment.place) == ([], 1, 0)
+
+
+def test_collecting_nothing_a_task_is_refused():
+    with pytest.raises(ValueError, match="samples >= 1"):
+        gather(samples=0)
