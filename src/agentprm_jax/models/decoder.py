@@ -1,5 +1,7 @@
 """The decoder: embedding, a scan over blocks, a final norm."""
 
+from typing import Any, cast
+
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, Int
@@ -15,7 +17,6 @@ class Decoder(nn.Module):
 
     config: DecoderConfig
     constrain: Constrain = unconstrained
-from agentprm_jax.models.parameters import declare
 
     @nn.compact
     def __call__(
@@ -45,7 +46,7 @@ from agentprm_jax.models.parameters import declare
             nn.remat(Block, prevent_cse=False, policy=policy),
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast),
+            in_axes=cast(Any, (0, nn.broadcast)),
             length=self.config.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )

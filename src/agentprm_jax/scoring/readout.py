@@ -43,8 +43,8 @@ def read_values(
     """The value at every read-out of every trajectory.
 
     One forward pass values all steps of the trajectories in it. Shapes come from a closed set: trajectories share
-    rows of a standard length, a batch is full or a quarter or a sixteenth of that, and its rows have room for a power of
-    two of read-outs.
+    rows of a standard length, a batch is full or a quarter or a sixteenth of that, and its rows have room for a power
+    of two of read-outs.
 
     Args:
         config: shape of the decoder.

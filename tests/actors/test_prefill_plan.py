@@ -1,0 +1,41 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentprm_jax.actors.prefill_plan import at_least, plan_passes
+
+LENGTHS, ROWS = (4, 8, 32), (2, 8, 16)
+counts = st.lists(st.integers(1, 100), min_size=1, max_size=16)
+
+
+@given(counts)
+@settings(deadline=None)
+def test_the_passes_read_every_new_token_once_and_in_order(new):
+    read = np.zeros(len(new), int)
+    for step in plan_passes(np.asarray(new), LENGTHS, ROWS):
+        assert (step.starts == read[step.members]).all()
+        assert len(set(step.members.tolist())) == len(step.members)
+        read[step.members] += step.counts
+    assert read.tolist() == new
+
+
+@given(counts)
+@settings(deadline=None)
+def test_a_pass_has_a_compiled_length_that_holds_its_counts(new):
+    for step in plan_passes(np.asarray(new), LENGTHS, ROWS):
+        assert step.columns in LENGTHS
+        assert 1 <= step.counts.min() <= step.counts.max() <= step.columns
+
+
+def test_one_long_prompt_does_not_pad_all_others():
+    rows = (16, 512)
+    steps = list(plan_passes(np.asarray([3] * 511 + [32]), LENGTHS, rows))
+    assert [(len(step.members), step.columns) for step in steps] == [(511, 4), (1, 32)]
+
+
+def test_few_prompts_are_read_in_one_pass():
+    assert len(list(plan_passes(np.asarray([3, 7, 30]), LENGTHS, ROWS))) == 1
+
+
+def test_the_next_size_is_the_smallest_that_suffices():
+    assert [at_least(ROWS, needed) for needed in (1, 2, 3, 8, 16, 99)] == [2, 2, 8, 8, 16, 16]
