@@ -194,13 +194,19 @@ def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
     shared = {
         "trajectories": config.output / "demonstrations" / TRAJECTORIES,
         "environment": config.environment,
-        "row_length": row_length(config),
+        "row_length": demonstration_tokens(config),
         "seed": config.seed,
     }
+    rows = 4096 // demonstration_tokens(config)
     return {
-        "actor": SftConfig(output=config.output / "actor", loop=loop(config, steps=config.actor_steps), **shared),
+        "actor": SftConfig(
+            output=config.output / "actor", loop=LoopConfig(steps=config.actor_steps, rows_per_batch=rows), **shared
+        ),
         "trunk": SftConfig(
-            output=config.output / "trunk", loop=loop(config, steps=config.trunk_steps), imitate="everything", **shared
+            output=config.output / "trunk",
+            loop=LoopConfig(steps=config.trunk_steps, rows_per_batch=rows),
+            imitate="everything",
+            **shared,
         ),
     }
 
@@ -214,8 +220,8 @@ def prm_configs(config: QuickstartConfig) -> dict[str, TrainPrmConfig]:
             output=config.output / f"prm-{method}-{seed}",
             objective=PrmObjectiveConfig(method=method, lam=config.lam),  # pyright: ignore[reportArgumentType]
             optimizer=OptimizerConfig(learning_rate=config.prm_learning_rate),
-            loop=loop(config, epochs=config.prm_epochs),
-            row_length=row_length(config),
+            loop=LoopConfig(epochs=config.prm_epochs, rows_per_batch=4096 // episode_tokens(config)),
+            row_length=episode_tokens(config),
             seed=seed,
         )
         for seed in range(config.prm_seeds)
@@ -243,14 +249,14 @@ def evaluation(config: QuickstartConfig) -> EvaluateConfig:
     )
 
 
-def loop(config: QuickstartConfig, steps: int | None = None, epochs: float = 1.0) -> LoopConfig:
-    """Batches of 4,096 tokens."""
-    return LoopConfig(steps=steps, epochs=epochs, rows_per_batch=4096 // row_length(config))
-
-
-def row_length(config: QuickstartConfig) -> int:
-    """Tokens of a packed row: enough for the longest episode."""
+def demonstration_tokens(config: QuickstartConfig) -> int:
+    """Tokens of a row that holds the longest demonstration."""
     return 384 if config.environment.name == "babyai" else 512
+
+
+def episode_tokens(config: QuickstartConfig) -> int:
+    """Tokens of a row, and of a slot of the sampler, that hold the longest episode of an actor."""
+    return 512 if config.environment.name == "babyai" else 1024
 
 
 def max_tokens(config: QuickstartConfig) -> int:
@@ -260,7 +266,7 @@ def max_tokens(config: QuickstartConfig) -> int:
 
 def sampler(config: QuickstartConfig) -> SamplerConfig:
     """Slots that hold an episode."""
-    return SamplerConfig(capacity=row_length(config), max_tokens=max_tokens(config))
+    return SamplerConfig(capacity=episode_tokens(config), max_tokens=max_tokens(config))
 
 
 def stages(config: QuickstartConfig, jobs: list[Job]) -> list:

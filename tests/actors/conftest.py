@@ -12,7 +12,9 @@ from agentprm_jax.data import ChatEncoder, Message, word_tokenizer
 from agentprm_jax.models import DecoderConfig, init_language_model, lm_logits
 
 WORDS = tuple("a b c d e f g h i j k l".split())
-SAYABLE = 3  # <end>, > and the words stand from here on, after <pad>, <unk>
+
+
+uncached_logits = jax.jit(lm_logits, static_argnums=0)
 
 
 class TinyActor(NamedTuple):
@@ -28,12 +30,15 @@ class TinyActor(NamedTuple):
             self.config,
             self.params,
             self.encoder,
-            SamplerConfig(**{"slots": 32, "rows": 16, "capacity": 96, "max_tokens": 8, **sizes}),
+            SamplerConfig(
+                **{"slots": 32, "rows": 16, "capacity": 96, "max_tokens": 8, "prefill_lengths": (24,), **sizes}
+            ),
         )
 
     def next_logits(self, tokens):
         """Logits of the next token by the uncached forward pass; -inf where a token may not be said."""
-        logits = np.array(lm_logits(self.config, self.params, jnp.asarray([tokens]))[0, -1], np.float64)
+        padded = jnp.zeros((1, 96), jnp.int32).at[0, : len(tokens)].set(jnp.asarray(tokens))
+        logits = np.array(uncached_logits(self.config, self.params, padded)[0, len(tokens) - 1], np.float64)
         pad, unknown, *_ = self.encoder.tokenizer.convert_tokens_to_ids(["<pad>", "<unk>"])
         logits[[pad, unknown]] = -np.inf
         return logits

@@ -99,7 +99,7 @@ class NativeSampler:
         samples: int = 1,
         temperature: float = 1.0,
         seed: int | Sequence[int] = 0,
-        max_tokens: int = 32,
+        max_tokens: int | None = None,
     ) -> list[list[Action]]:
         """Samples the next assistant message of every conversation.
 
@@ -108,8 +108,8 @@ class NativeSampler:
             samples: actions for each conversation; they share its prompt.
             temperature: of the sampling, finite and at least 0; 0 takes the likeliest token.
             seed: one for all conversations or one for each, in [0, 2**64).
-            max_tokens: most tokens an action may have, the end-of-turn token included. An action that is cut off there
-                is returned with `complete=False`.
+            max_tokens: most tokens an action may have, the end-of-turn token included; at most, and by default, that of
+                the `sampler_config`. An action that is cut off there is returned with `complete=False`.
 
         Returns:
             `samples` actions for each conversation, in order.
@@ -119,8 +119,10 @@ class NativeSampler:
         """
         if not conversations:
             return []
-        _check_numbers(samples, temperature, max_tokens, self.sampler_config.max_tokens)
-        request = self._request(conversations, samples, temperature, seed, max_tokens)
+        most = self.sampler_config.max_tokens
+        limit = most if max_tokens is None else max_tokens
+        _check_numbers(samples, temperature, limit, most)
+        request = self._request(conversations, samples, temperature, seed, limit)
         actions = self._act(request)
         return [actions[start : start + samples] for start in range(0, len(actions), samples)]
 

@@ -26,16 +26,16 @@ class Decoder(nn.Module):
 
         Args:
             tokens: token ids in [0, vocab_size).
-            past: keys and values `[l, b, s, k, e]` of earlier tokens, or None.
+            past: keys and values `[l, b, k, s, e]` of earlier tokens, or None.
             context: rotation, segments and visible lengths, shared by all layers.
 
         Returns:
-            Hidden states after the final norm, and keys and values `[l, b, t, k, e]` of the call's own tokens.
+            Hidden states after the final norm, and keys and values `[l, b, k, t, e]` of the call's own tokens.
         """
         c = self.config
         init = nn.initializers.normal(0.02)
         embedding = declare(self, "embedding", init, (c.vocab_size, c.embed), ("vocab", "embed"), c.param_dtype)
-        x = self.constrain(embedding.astype(c.dtype)[tokens], ("batch", None, None))
+        x = self.constrain(embedding[tokens].astype(c.dtype), ("batch", None, None))
         hidden, present = self._blocks()(x, past, context)
         return RMSNorm(c, name="final_norm")(hidden), present
 

@@ -6,12 +6,12 @@ from jaxtyping import Array, Float, Int
 
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.parameters import declare
+from agentprm_jax.models.products import product
 
 
 def logits_from(hidden: Float[Array, "*b d"], kernel: Float[Array, "v d"]) -> Float[Array, "*b v"]:
-    """Next-token logits: products in the dtype of `hidden`, accumulated and returned in float32."""
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    logits = jnp.einsum("td,vd->tv", flat, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32)
+    """Next-token logits: operands in the dtype of `hidden`, sums and result in float32."""
+    logits = product(hidden.reshape(-1, hidden.shape[-1]), kernel.T, jnp.dtype("float32"))
     return logits.reshape(*hidden.shape[:-1], -1)
 
 

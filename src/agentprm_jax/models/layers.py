@@ -76,7 +76,7 @@ class Projection(nn.Module):
         )
         dtype = self.config.param_dtype
         kernel = declare(self, "kernel", fan_in, self.inputs + self.outputs, self.axes, dtype)
-        y = product(x, kernel.reshape(x.shape[1], -1)).reshape(-1, *self.outputs)
+        y = product(x, kernel.reshape(x.shape[1], -1), x.dtype).reshape(-1, *self.outputs)
         if not self.bias:
             return y
         bias = declare(self, "bias", nn.initializers.zeros_init(), self.outputs, self.axes[rank:], dtype)

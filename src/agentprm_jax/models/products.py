@@ -1,5 +1,7 @@
 """Matrix products whose operands have the compute dtype and whose sums are float32, in both directions."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -10,29 +12,31 @@ def contract(equation: str, x: Float[Array, "..."], y: Float[Array, "..."]) -> F
     return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
 
 
-@jax.custom_vjp
-def product(x: Float[Array, "n i"], kernel: Float[Array, "i o"]) -> Float[Array, "n o"]:
-    """`x @ kernel` with the kernel rounded to the dtype of `x`; sums in float32, the result in the dtype of `x`.
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def product(x: Float[Array, "n i"], kernel: Float[Array, "i o"], dtype: jnp.dtype) -> Float[Array, "n o"]:
+    """`x @ kernel` with the kernel rounded to the dtype of `x`, summed in float32 and returned in `dtype`.
 
-    Differentiable in reverse mode only. What JAX would derive multiplies the float32 cotangent with a bfloat16 operand,
-    which no processor has an instruction for; here all three products have operands of one dtype, and the gradient for
-    the kernel is never rounded to the dtype of `x`.
+    Differentiable in reverse mode only. What JAX would derive multiplies a float32 cotangent with a bfloat16 operand,
+    for which processors have no instruction; here the operands of all three products have the dtype of `x`, and the
+    gradient for the kernel is never rounded to it.
     """
-    return contract("ni,io->no", x, kernel.astype(x.dtype)).astype(x.dtype)
+    return contract("ni,io->no", x, kernel.astype(x.dtype)).astype(dtype)
 
 
 def _product_forward(
-    x: Float[Array, "n i"], kernel: Float[Array, "i o"]
+    x: Float[Array, "n i"], kernel: Float[Array, "i o"], dtype: jnp.dtype
 ) -> tuple[Float[Array, "n o"], tuple[Float[Array, "n i"], Float[Array, "i o"]]]:
-    return product(x, kernel), (x, kernel)
+    return product(x, kernel, dtype), (x, kernel)
 
 
 def _product_backward(
-    residuals: tuple[Float[Array, "n i"], Float[Array, "i o"]], cotangent: Float[Array, "n o"]
+    dtype: jnp.dtype, residuals: tuple[Float[Array, "n i"], Float[Array, "i o"]], cotangent: Float[Array, "n o"]
 ) -> tuple[Float[Array, "n i"], Float[Array, "i o"]]:
+    del dtype  # that of the cotangent
     x, kernel = residuals
-    for_x = contract("no,io->ni", cotangent, kernel.astype(x.dtype)).astype(x.dtype)
-    return for_x, contract("ni,no->io", x, cotangent).astype(kernel.dtype)
+    rounded = cotangent.astype(x.dtype)
+    for_x = contract("no,io->ni", rounded, kernel.astype(x.dtype)).astype(x.dtype)
+    return for_x, contract("ni,no->io", x, rounded).astype(kernel.dtype)
 
 
 product.defvjp(_product_forward, _product_backward)
