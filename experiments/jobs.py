@@ -97,15 +97,20 @@ def _run(job: Job, log: Path) -> None:
 def _output_to(descriptor: int) -> Iterator[None]:
     """Sends what is written to standard output and error, by any library, to a file."""
     kept = [os.dup(1), os.dup(2)]
-    sys.stdout.flush(), sys.stderr.flush()
-    os.dup2(descriptor, 1), os.dup2(descriptor, 2)
+    _redirect(descriptor, descriptor)
     try:
         yield
     finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        os.dup2(kept[0], 1), os.dup2(kept[1], 2)
+        _redirect(*kept)
         for copy in kept:
             os.close(copy)
+
+
+def _redirect(output: int, errors: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
 
 
 def _start_worker(numbers: Any, workers: int) -> None:

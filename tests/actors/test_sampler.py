@@ -33,7 +33,7 @@ def test_actions_do_not_depend_on_how_conversations_are_batched(actor, conversat
 def test_actions_do_not_depend_on_what_was_asked_before(actor, conversations):
     made = conversations(10)
     fresh = texts(actor.sampler().act(made, seed=4))
-    used = actor.sampler(slots=12)
+    used = actor.sampler(slots=16)
     for seed in range(3):
         used.act(conversations(7, seed=seed), samples=2, seed=9)
     assert texts(used.act(made, seed=4)) == fresh

@@ -18,7 +18,9 @@ def common(one, other):
 def table_of(held, slots=8):
     table = SlotTable(slots, 8)
     table.tick()
-    table.record(np.arange(len(held)), prompts(held))
+    nothing = np.zeros(len(held), int)
+    table.record(table.claim(nothing, nothing), prompts(held))
+    table.tick()
     return table
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 
 class Prompts(NamedTuple):
@@ -87,37 +87,28 @@ class SlotTable:
     def claim(self, sources: Int[np.ndarray, "n"], matched: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """A slot for each prompt, all different; at most as many prompts as slots.
 
-        Of the prompts that begin like a slot the one with the longest match takes it over, and the others have to copy
-        it. It does not when it would drop more than half of what the slot holds, as long as there are enough slots that
-        none of the prompts begins like.
+        Of the prompts that begin like a slot the one with the longest match takes it over, unless that would drop more
+        than half of what the slot holds. The others get the slots used longest ago; what they share with their source
+        has to be copied, for all of them at once.
         """
-        claims = np.full(len(sources), -1, np.int64)
         longest_first = np.argsort(-matched, kind="stable")
         _, firsts = np.unique(sources[longest_first], return_index=True)
-        heirs = longest_first[np.sort(firsts)]
-        heirs = heirs[matched[heirs] > 0]
-        wanted = np.zeros(len(self._keys), bool)
-        wanted[sources[heirs]] = True
-        faithful = heirs[2 * matched[heirs] >= self._lengths[sources[heirs]]]
-        enough = len(self._keys) - wanted.sum() >= len(sources) - len(faithful)
-        takers = faithful if enough else heirs
+        heirs = longest_first[firsts]
+        takers = heirs[(matched[heirs] > 0) & (2 * matched[heirs] >= self._lengths[sources[heirs]])]
+        claims = np.full(len(sources), -1, np.int64)
         claims[takers] = sources[takers]
-        claims[claims < 0] = self.spare(len(sources) - len(takers), wanted)
+        claims[claims < 0] = self.others(len(sources) - len(takers), sources[takers])
         self._used[claims] = self._clock + 1
         return claims
 
-    def spare(self, count: int, wanted: Bool[np.ndarray, "slots"]) -> Int[np.ndarray, "count"]:
-        """The `count` slots used longest ago that are not `wanted`; they count as used from now on."""
+    def others(self, count: int, slots: Int[np.ndarray, "n"]) -> Int[np.ndarray, "count"]:
+        """`count` slots beside the given ones, those used longest ago; they count as used from now on."""
+        taken = np.zeros(len(self._keys), bool)
+        taken[slots] = True
         by_age = np.argsort(self._used, kind="stable")
-        chosen = by_age[~wanted[by_age]][:count]
+        chosen = by_age[~taken[by_age]][:count]
         self._used[chosen] = self._clock + 1
         return chosen
-
-    def others(self, count: int, slots: Int[np.ndarray, "n"]) -> Int[np.ndarray, "count"]:
-        """`count` slots beside the given ones, those used longest ago."""
-        wanted = np.zeros(len(self._keys), bool)
-        wanted[slots] = True
-        return self.spare(count, wanted)
 
     def record(self, slots: Int[np.ndarray, "n"], prompts: Prompts) -> None:
         """Notes that the slots now hold exactly these tokens."""

@@ -1,6 +1,7 @@
 """Matrix products whose operands have the compute dtype and whose sums are float32, in both directions."""
 
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ def contract(equation: str, x: Float[Array, "..."], y: Float[Array, "..."]) -> F
     return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product(x: Float[Array, "n i"], kernel: Float[Array, "i o"], dtype: jnp.dtype) -> Float[Array, "n o"]:
     """`x @ kernel` with the kernel rounded to the dtype of `x`, summed in float32 and returned in `dtype`.
 
@@ -20,13 +20,18 @@ def product(x: Float[Array, "n i"], kernel: Float[Array, "i o"], dtype: jnp.dtyp
     for which processors have no instruction; here the operands of all three products have the dtype of `x`, and the
     gradient for the kernel is never rounded to it.
     """
+    return cast(Array, _product(x, kernel, dtype))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product(x: Float[Array, "n i"], kernel: Float[Array, "i o"], dtype: jnp.dtype) -> Float[Array, "n o"]:
     return contract("ni,io->no", x, kernel.astype(x.dtype)).astype(dtype)
 
 
 def _product_forward(
     x: Float[Array, "n i"], kernel: Float[Array, "i o"], dtype: jnp.dtype
 ) -> tuple[Float[Array, "n o"], tuple[Float[Array, "n i"], Float[Array, "i o"]]]:
-    return product(x, kernel, dtype), (x, kernel)
+    return _product(x, kernel, dtype), (x, kernel)
 
 
 def _product_backward(
@@ -39,4 +44,4 @@ def _product_backward(
     return for_x, contract("ni,no->io", x, rounded).astype(kernel.dtype)
 
 
-product.defvjp(_product_forward, _product_backward)
+_product.defvjp(_product_forward, _product_backward)

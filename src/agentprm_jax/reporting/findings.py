@@ -82,9 +82,8 @@ class Findings:
 
     def search_table(self) -> Table:
         """Mean outcome of what each method chooses, Best-of-N and beams side by side, controls and bounds below."""
-        kinds: list[tuple[str, RowKind]] = [(name, "method") for name in self.methods]
-        kinds += [(name, "control") for name in self.controls]
-        kinds += [("oracle", "bound"), ("expert", "bound")]
+        kinds: dict[str, RowKind] = dict.fromkeys(self.methods, "method")
+        kinds |= dict.fromkeys(self.controls, "control") | dict.fromkeys(("oracle", "expert"), "bound")
         return Table(
             name=SEARCH_TABLE,
             caption=(
@@ -92,7 +91,7 @@ class Findings:
                 f"subsets of {self.measured.pool.shape[1]} samples; beam @NxM: N nodes, M candidates each."
             ),
             columns=tuple(_search_column(key) for key in self.columns),
-            rows=tuple(self._row(name, kind) for name, kind in kinds),
+            rows=tuple(self._row(name, kind) for name, kind in kinds.items()),
         )
 
     def value_table(self) -> Table:
@@ -134,9 +133,10 @@ class Findings:
 
     def curves(self) -> tuple[Curve, ...]:
         """Best-of-N over N for every method, control and the oracle."""
-        kinds: list[tuple[str, RowKind]] = [(name, "method") for name in self.methods]
-        kinds += [(name, "control") for name in CONTROLS if name != "random"]
-        return tuple(self._curve(name, kind) for name, kind in [*kinds, ("oracle", "bound")]) + tuple(
+        kinds: dict[str, RowKind] = dict.fromkeys(self.methods, "method")
+        kinds |= {name: "control" for name in CONTROLS if name != "random"}
+        kinds["oracle"] = "bound"
+        return tuple(self._curve(name, kind) for name, kind in kinds.items()) + tuple(
             Curve(method=name, kind="control", sizes=(1,), estimates=(estimate(self._cells[name, self.columns[0]]),))
             for name in ("greedy", "random")
         )

@@ -75,7 +75,7 @@ class StageFolder:
 
     def finish(self, **counts: int) -> Stage:
         """Marks the stage as done; `counts` are the counting fields of `Stage`."""
-        stage = Stage(name=self.name, minutes=self._minutes(), **counts)
+        stage = msgspec.structs.replace(Stage(name=self.name, minutes=self._minutes()), **counts)
         write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
         return stage
 

@@ -54,5 +54,5 @@ def best_of_n(
 def _best(scored: list[tuple[Trajectory, float]]) -> SearchResult:
     trajectory, score = max(scored, key=lambda pair: pair[1])
     steps = sum(len(member.rewards) for member, _ in scored)
-    sampled = sum(member.actor.sampled_tokens for member, _ in scored)
+    sampled = sum(member.actor.sampled_tokens for member, _ in scored if member.actor)
     return SearchResult(trajectory, score, sampled, scored_actions=steps, environment_steps=steps)

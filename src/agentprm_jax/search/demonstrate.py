@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Container, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentprm_jax.data.record import ACTION_LOSS
 from agentprm_jax.data.trajectory import ActorInfo, Trajectory
@@ -16,7 +16,7 @@ from agentprm_jax.search.seeding import stable_seed
 class Expert(Protocol):
     """A scripted policy that may look into the environment."""
 
-    def act_in(self, environment: Environment) -> str:
+    def act_in(self, env: Any, /) -> str:
         """Returns the next action for the live environment, whatever was done in it before."""
         ...
 

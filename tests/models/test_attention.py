@@ -1,0 +1,91 @@
+"""Blockwise attention against attention written out with one softmax over the whole square."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agentprm_jax.models import blockwise
+from agentprm_jax.models.attention import Context, Past, attend, cached_attention
+from agentprm_jax.models.blockwise import blockwise_attention
+
+
+def plain_attention(queries, keys, values, segments):
+    length = segments.shape[1]
+    seen = np.tril(np.ones((length, length), bool)) & (segments[:, :, None] == segments[:, None, :])
+    scores = jnp.einsum("bkgte,bkse->bkgts", queries, keys) / np.sqrt(queries.shape[-1])
+    weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, -jnp.inf), axis=-1)
+    return jnp.einsum("bkgts,bkse->bkgte", weights, values)
+
+
+def inputs_of(length, dtype=jnp.float32):
+    rng = np.random.default_rng(length)
+    shapes = [(2, 2, 3, length, 4), (2, 2, length, 4), (2, 2, length, 4)]
+    segments = np.sort(rng.integers(0, 3, (2, length)), axis=1).astype(np.int32)
+    return *(jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes), segments
+
+
+@pytest.mark.parametrize("length", [1, 5, 64, 65, 150, 700])
+def test_blocks_change_nothing(length):
+    *arrays, segments = inputs_of(length)
+    np.testing.assert_allclose(
+        blockwise_attention(*arrays, segments), plain_attention(*arrays, segments), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("length", [5, 64, 150])
+def test_the_gradient_is_that_of_plain_attention(length):
+    *arrays, segments = inputs_of(length)
+    weights = jnp.asarray(np.random.default_rng(1).standard_normal(arrays[0].shape), jnp.float32)
+
+    def gradient(attention):
+        return jax.grad(lambda *a: jnp.sum(attention(*a, segments) * weights), argnums=(0, 1, 2))(*arrays)
+
+    for ours, expected in zip(gradient(blockwise_attention), gradient(plain_attention), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_there_are_never_more_blocks_than_the_limit_and_they_cover_every_column_once():
+    for length in (1, 63, 64, 65, 511, 512, 513, 4096, 4097):
+        bounds = blockwise._blocks(length)
+        assert len(bounds) <= blockwise.MOST_BLOCKS
+        assert [start for start, _ in bounds] == [0, *(stop for _, stop in bounds[:-1])]
+        assert bounds[-1][1] == length
+
+
+def test_bfloat16_products_stay_close_to_float32_in_value_and_gradient():
+    *arrays, segments = inputs_of(96)
+    rounded = [array.astype(jnp.bfloat16) for array in arrays]
+
+    def value_and_gradient(attention, arguments):
+        return jax.vjp(lambda *a: attention(*a, segments), *arguments)
+
+    ours, ours_back = value_and_gradient(blockwise_attention, rounded)
+    wide, wide_back = value_and_gradient(plain_attention, [array.astype(jnp.float32) for array in rounded])
+    assert ours.dtype == jnp.bfloat16
+    # bfloat16 keeps 8 bits: weights and results are each rounded once, gradients are sums of up to 96 such terms.
+    np.testing.assert_allclose(ours.astype(jnp.float32), wide, atol=0.03)
+    for a, b in zip(ours_back(jnp.ones_like(ours)), wide_back(jnp.ones_like(wide)), strict=True):
+        np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.03 * float(jnp.abs(b).max()))
+
+
+def test_query_heads_of_a_group_share_their_key_head():
+    *arrays, segments = inputs_of(9)
+    queries, keys, values = arrays
+    context = Context(None, None, segments, None)
+    grouped = attend(queries.reshape(2, 6, 9, 4), keys, values, None, context)
+    repeated = attend(queries.reshape(2, 6, 9, 4), keys.repeat(3, axis=1), values.repeat(3, axis=1), None, context)
+    np.testing.assert_allclose(grouped, repeated, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("split", [0, 1, 6, 8])
+def test_attention_over_a_past_equals_attention_over_everything(split):
+    *arrays, _ = inputs_of(9)
+    queries, keys, values = arrays
+    whole = plain_attention(*arrays, np.zeros((2, 9), np.int32))
+    capacity = 12  # columns beyond the split are there but must not be seen
+    junk = jnp.full((2, 2, capacity, 4), 7.0)
+    past = Past(junk.at[:, :, :split].set(keys[:, :, :split]), junk.at[:, :, :split].set(values[:, :, :split]))
+    lengths = jnp.full((2,), split)
+    later = cached_attention(queries[:, :, :, split:], keys[:, :, split:], values[:, :, split:], past, lengths)
+    np.testing.assert_allclose(later, whole[:, :, :, split:], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,221 @@
+"""Laws of the forward passes of language models and reward models."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agentprm_jax.models import init_reward_model, lm_logits, logical_axes, logits_of, promises
+from tests.models.tiny_models import (
+    BIASED,
+    FAMILIES,
+    NORMED,
+    PLAIN,
+    Readouts,
+    language_model,
+    packed,
+    random_tokens,
+    reward_model,
+    run,
+)
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+logits = jax.jit(lm_logits, static_argnums=0)
+read = jax.jit(promises, static_argnums=0)
+families = pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES)
+
+
+@families
+def test_a_trajectory_in_a_packed_row_has_the_hidden_states_it_has_alone(config):
+    decoder = language_model(config)["decoder"]
+    sequences = [random_tokens(n, seed=n) for n in (9, 1, 14)]
+    *row, starts = packed(sequences, 30)
+    together = run(config, decoder, *row)
+    for sequence, start in zip(sequences, starts, strict=True):
+        alone = run(config, decoder, sequence[None])
+        np.testing.assert_allclose(together[:, start : start + len(sequence)], alone, **CLOSE)
+
+
+def test_the_promise_of_a_step_in_a_packed_row_is_its_promise_alone():
+    params = reward_model(BIASED)
+    sequences = [random_tokens(n, seed=n) for n in (9, 14)]
+    *row, starts = packed(sequences, 30)
+    columns = [[3, 8], [2, 13]]
+    together = read(BIASED, params, Readouts(*row, np.array([columns]) + np.array(starts)[None, :, None]))
+    assert together.shape == (1, 2, 2)
+    for number, sequence in enumerate(sequences):
+        *lone, _ = packed([sequence], len(sequence))
+        alone = read(BIASED, params, Readouts(*lone, np.array([[columns[number]]])))
+        np.testing.assert_allclose(together[0, number], alone[0, 0], **CLOSE)
+
+
+def test_a_promise_is_the_product_of_the_last_hidden_state_with_the_value_kernel():
+    params = reward_model(PLAIN)
+    *row, _ = packed([random_tokens(9)], 9)
+    hidden = run(PLAIN, params["decoder"], *row)
+    got = read(PLAIN, params, Readouts(*row, np.array([[[4, 8]]])))
+    np.testing.assert_allclose(got[0, 0], hidden[0, [4, 8]] @ params["value_head"]["kernel"], **CLOSE)
+
+
+@families
+def test_a_token_does_not_see_later_tokens(config):
+    params = language_model(config)
+    tokens = random_tokens(2, 12)
+    changed = tokens.copy()
+    changed[:, 7] = (changed[:, 7] + 1) % config.vocab_size
+    before, after = logits(config, params, tokens), logits(config, params, changed)
+    np.testing.assert_array_equal(before[:, :7], after[:, :7])
+    assert np.all(np.abs(before[:, 7:] - after[:, 7:]).max(axis=-1) > 1e-4)
+
+
+def test_padding_sees_no_trajectory_and_no_trajectory_sees_padding():
+    decoder = language_model(PLAIN)["decoder"]
+    tokens, positions, segments, _ = packed([random_tokens(6)], 10)
+    filled = tokens.copy()
+    filled[:, 6:] = 7
+    np.testing.assert_array_equal(
+        run(PLAIN, decoder, tokens, positions, segments)[:, :6], run(PLAIN, decoder, filled, positions, segments)[:, :6]
+    )
+    other = tokens.copy()
+    other[:, :6] = (other[:, :6] + 1) % 40
+    before = run(PLAIN, decoder, tokens, positions, segments)[:, 6:]
+    np.testing.assert_array_equal(before, run(PLAIN, decoder, other, positions, segments)[:, 6:])
+
+
+def test_rows_do_not_see_each_other():
+    decoder = language_model(PLAIN)["decoder"]
+    tokens = random_tokens(3, 8)
+    np.testing.assert_allclose(run(PLAIN, decoder, tokens)[1:2], run(PLAIN, decoder, tokens[1:2]), **CLOSE)
+
+
+def test_padding_gets_no_gradient():
+    params = reward_model(PLAIN)
+    tokens, positions, segments, _ = packed([random_tokens(6, vocab_size=20)], 10)
+    tokens[:, 6:] = 30  # a token that occurs in padding only
+    batch = Readouts(tokens, positions, segments, np.array([[[2, 5]]]))
+    gradient = jax.jit(jax.grad(lambda p: promises(PLAIN, p, batch).sum()))(params)["decoder"]["embedding"]
+    assert not np.any(gradient[30])
+    assert np.all(np.abs(gradient[np.unique(tokens[:, :6])]).sum(axis=-1) > 0)
+
+
+def test_positions_shifted_by_a_constant_change_nothing():
+    decoder = language_model(PLAIN)["decoder"]
+    tokens = random_tokens(1, 8)
+    positions = np.arange(8)[None]
+    np.testing.assert_allclose(
+        run(PLAIN, decoder, tokens, positions + 11), run(PLAIN, decoder, tokens, positions), **CLOSE
+    )
+
+
+def test_tied_logits_use_the_embedding_and_untied_ones_a_head_of_their_own():
+    tied, untied = language_model(PLAIN), language_model(NORMED)
+    hidden = jnp.asarray(np.random.default_rng(0).standard_normal((3, 16)), jnp.float32)
+    assert set(tied) == {"decoder"}
+    assert set(untied) == {"decoder", "lm_head"}
+    np.testing.assert_allclose(logits_of(PLAIN, tied, hidden), hidden @ tied["decoder"]["embedding"].T, **CLOSE)
+    np.testing.assert_allclose(logits_of(NORMED, untied, hidden), hidden @ untied["lm_head"]["kernel"].T, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("config", "present"), [(PLAIN, set()), (BIASED, {"bias"}), (NORMED, {"query_norm", "key_norm"})]
+)
+def test_switches_decide_which_parameters_there_are(config, present):
+    attention = language_model(config)["decoder"]["layers"]["attention"]
+    norms = {name for name in attention if name.endswith("_norm")}
+    biased = {name for name in ("query", "key", "value", "out") if "bias" in attention[name]}
+    assert norms | ({"bias"} if biased else set()) == present
+    assert biased in (set(), {"query", "key", "value"})
+
+
+@families
+@pytest.mark.parametrize("kind", ["language_model", "reward_model"])
+def test_every_parameter_has_a_logical_name_for_each_axis(config, kind):
+    params = {"language_model": language_model, "reward_model": reward_model}[kind](config)
+    axes = logical_axes(config, kind)
+    ranks = jax.tree.map(len, axes, is_leaf=lambda leaf: isinstance(leaf, tuple))
+    assert ranks == jax.tree.map(jnp.ndim, params)
+    sizes = {"layers": 2, "vocab": 40, "embed": 16, "mlp": 24, "heads": 4, "kv_heads": 2, "head_dim": 6}
+    named = jax.tree.map(lambda a: tuple(sizes[n] for n in a), axes, is_leaf=lambda leaf: isinstance(leaf, tuple))
+    assert named == jax.tree.map(jnp.shape, params)
+
+
+def test_a_reward_model_starts_from_the_given_decoder_with_promises_near_zero():
+    decoder = language_model(PLAIN)["decoder"]
+    params = init_reward_model(PLAIN, jax.random.key(0), decoder)
+    assert params["decoder"] is decoder
+    assert params["value_head"]["kernel"].shape == (16,)
+    *row, _ = packed([random_tokens(20)], 20)
+    start = read(PLAIN, params, Readouts(*row, np.arange(20).reshape(1, 1, 20)))
+    assert 0 < np.abs(start).max() < 4 * 16**-0.5
+
+
+def test_parameters_are_a_function_of_the_key():
+    first, again, other = (init_reward_model(PLAIN, jax.random.key(seed)) for seed in (0, 0, 1))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), first, again))
+    for name in ("query", "key", "value", "out"):
+        kernels = [tree["decoder"]["layers"]["attention"][name]["kernel"] for tree in (first, other)]
+        assert not np.any(kernels[0] == kernels[1])
+        assert not np.any(kernels[0][0] == kernels[0][1])  # blocks differ as well
+
+
+def _loss(params, config, batch):
+    return jnp.sum(jnp.square(promises(config, params, batch) - 1.0))
+
+
+def test_rematerialisation_changes_no_gradient():
+    params = reward_model(BIASED)
+    *row, _ = packed([random_tokens(12)], 16)
+    batch = Readouts(*row, np.array([[[2, 11]]]))
+    gradients = [
+        jax.jit(jax.grad(partial(_loss, config=config, batch=batch)))(params)
+        for config in (BIASED, replace(BIASED, remat=True))
+    ]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), *gradients)
+
+
+def test_the_gradient_is_the_slope_of_the_loss():
+    params = reward_model(BIASED)
+    *row, _ = packed([random_tokens(7), random_tokens(5, seed=2)], 16)
+    loss = jax.jit(partial(_loss, config=BIASED, batch=Readouts(*row, np.array([[[2, 6], [8, 11]]]))))
+    gradient = jax.grad(loss)(params)
+    direction = jax.tree.map(lambda g: g / jnp.maximum(jnp.linalg.norm(g), 1e-6), gradient)
+    step = 1e-3
+    above = loss(jax.tree.map(lambda p, d: p + step * d, params, direction))
+    below = loss(jax.tree.map(lambda p, d: p - step * d, params, direction))
+    slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float(jnp.sum(g * d)), gradient, direction)))
+    assert slope == pytest.approx(float(above - below) / (2 * step), rel=2e-3)  # float32 differences
+
+
+def test_bfloat16_computes_near_float32_and_hands_out_float32_numbers_and_gradients():
+    params = reward_model(BIASED)
+    *row, _ = packed([random_tokens(12)], 16)
+    batch = Readouts(*row, np.array([[[2, 11]]]))
+    half = replace(BIASED, dtype="bfloat16")
+    ours, exact = read(half, params, batch), read(BIASED, params, batch)
+    assert ours.dtype == jnp.float32
+    assert run(half, params["decoder"], *row).dtype == jnp.bfloat16
+    assert logits(half, params, row[0]).dtype == jnp.float32
+    np.testing.assert_allclose(ours, exact, atol=0.05)  # values near 1 through two blocks of 8-bit numbers
+    gradients = jax.jit(jax.grad(partial(_loss, config=half, batch=batch)))(params)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(gradients)} == {"float32"}
+
+
+def test_constraints_see_every_kind_of_activation_with_one_name_for_each_axis():
+    seen = set()
+
+    def note(x, axes):
+        assert x.ndim == len(axes)
+        seen.add(axes)
+        return x
+
+    lm_logits(PLAIN, language_model(PLAIN), random_tokens(2, 4), constrain=note)
+    assert seen == {
+        ("batch", None, None),
+        ("batch", None, "heads", None),
+        ("batch", None, "kv_heads", None),
+        ("batch", None, "mlp"),
+        ("batch", None, "vocab"),
+    }
