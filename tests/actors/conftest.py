@@ -11,7 +11,7 @@ from agentprm_jax.actors import NativeSampler, SamplerConfig
 from agentprm_jax.data import ChatEncoder, Message, word_tokenizer
 from agentprm_jax.models import DecoderConfig, init_language_model, lm_logits
 
-WORDS = tuple("a b c d e f g h i j k l".split())
+WORDS = tuple("abcdefghijkl")
 
 
 uncached_logits = jax.jit(lm_logits, static_argnums=0)

@@ -20,7 +20,7 @@ DECODER = language_model(PLAIN)["decoder"]
 
 
 def feed(config, decoder, cache, tokens, pieces):
-    """Appends `tokens[r]` to row r in pieces of `pieces[k][r]` tokens; returns each row's hidden states and the cache."""
+    """Appends `tokens[r]` to row r `pieces[k][r]` at a time; returns each row's hidden states, and the cache."""
     given_out = [[] for _ in tokens]
     done = np.zeros(len(tokens), int)
     for counts in pieces:
@@ -65,9 +65,9 @@ def test_a_row_with_count_zero_is_unchanged_bit_for_bit():
     _, cache = feed(PLAIN, DECODER, init_cache(PLAIN, 2, 8), random_tokens(2, 8), [(3, 3)])
     _, after = append(PLAIN, DECODER, cache, random_tokens(2, WIDTH, seed=1), jnp.array([0, 2]))
     for before, now in zip(cache, after, strict=True):
-        batch_axis = 0 if before.ndim == 1 else 1
-        np.testing.assert_array_equal(np.take(before, 0, batch_axis), np.take(now, 0, batch_axis))
-        assert not np.array_equal(np.take(before, 1, batch_axis), np.take(now, 1, batch_axis))
+        rows = np.moveaxis(before, -1 if before.ndim == 1 else 1, 0), np.moveaxis(now, -1 if now.ndim == 1 else 1, 0)
+        np.testing.assert_array_equal(rows[0][0], rows[1][0])
+        assert not np.array_equal(rows[0][1], rows[1][1])
 
 
 def test_padded_tokens_leave_no_trace():

@@ -8,7 +8,7 @@ from agentprm_jax.data import ChatEncoder, Message, Trajectory, word_tokenizer
 from agentprm_jax.models import DecoderConfig, init_reward_model
 from agentprm_jax.scoring import Prm
 
-WORDS = tuple("a b c d e f g h i j k l".split())
+WORDS = tuple("abcdefghijkl")
 
 
 @pytest.fixture(scope="session")
