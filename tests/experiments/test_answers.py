@@ -22,7 +22,8 @@ def answer(script, *arguments):
 
 
 def test_an_unknown_level_is_answered_with_those_that_exist(tmp_path):
-    said = answer("collect", "--actor", "expert", "--output", tmp_path / "x", "--tasks.levels", "Nowhere", "--tasks.count", 4)
+    levels = ("--tasks.levels", "Nowhere", "--tasks.count", 4)
+    said = answer("collect", "--actor", "expert", "--output", tmp_path / "x", *levels)
     assert "'Nowhere'" in said
     assert "PickupLoc" in said
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentprm_jax.models import extend, fork, init_cache, reset
-from tests.models.tiny_models import BIASED, FAMILIES, PLAIN, language_model, random_tokens, run
+from tests.models.tiny_models import BIASED, FAMILIES, PLAIN, language_model, quick_jit, random_tokens, run
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 ROWS, CAPACITY, WIDTH = 3, 20, 4
-append = jax.jit(extend, static_argnums=0)
+append = quick_jit(extend, static_argnums=0)
 DECODER = language_model(PLAIN)["decoder"]
 
 

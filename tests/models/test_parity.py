@@ -10,7 +10,7 @@ import pytest
 
 from agentprm_jax.models import lm_logits, load_pretrained
 from agentprm_jax.models.layers import rms_norm
-from tests.models.tiny_models import run
+from tests.models.tiny_models import quick_jit, run
 
 RECORDED = pathlib.Path(__file__).parent.parent / "recorded" / "models"
 FAMILIES = ("qwen2", "qwen3", "llama")
@@ -45,7 +45,7 @@ def test_the_switches_of_each_family_are_read():
 
 def test_logits_are_those_of_transformers(recorded):
     config, params, expected = recorded
-    logits = jax.jit(partial(lm_logits, config))(params, expected["tokens"])
+    logits = quick_jit(partial(lm_logits, config))(params, expected["tokens"])
     np.testing.assert_allclose(logits, expected["logits"], **CLOSE)
 
 

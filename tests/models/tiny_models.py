@@ -32,7 +32,10 @@ STRETCHED = replace(
 )
 FAMILIES = {"plain": PLAIN, "biased": BIASED, "normed": NORMED, "stretched": STRETCHED}
 
-run = jax.jit(hidden_states, static_argnums=0)
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+"""For tests of results, not of speed: compiles in half the time."""
+
+run = quick_jit(hidden_states, static_argnums=0)
 
 
 class Readouts(NamedTuple):
@@ -50,12 +53,12 @@ def shaken(params, seed=0):
     return jax.tree.map(lambda x: x + jnp.asarray(0.2 * rng.standard_normal(x.shape), x.dtype), params)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick_jit, static_argnums=0)
 def _language_model(config, key):
     return init_language_model(config, key)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(quick_jit, static_argnums=0)
 def _reward_model(config, key):
     return init_reward_model(config, key)
 

@@ -42,9 +42,14 @@ def copy_slots(store: SlotStore, sources: Int[Array, "b"], targets: Int[Array, "
 
 def load_rows(store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int, dtype: str) -> KVCache:
     """A cache with a row for each of the given slots, of their first `window` columns only."""
-    keys = jax.lax.bitcast_convert_type(store.keys[:, slots, :, :window], jnp.dtype(dtype))
-    values = jax.lax.bitcast_convert_type(store.values[:, slots, :, :window], jnp.dtype(dtype))
-    return KVCache(keys, values, lengths)
+    # Indexed by layer too, the gather writes its result in the order that it is used in, instead of row by row.
+    layers = jnp.arange(store.keys.shape[0])[:, None]
+
+    def loaded(kept: Array) -> Array:
+        rows = kept.at[layers, slots, :, :window].get(mode="clip")
+        return jax.lax.bitcast_convert_type(rows, jnp.dtype(dtype))
+
+    return KVCache(loaded(store.keys), loaded(store.values), lengths)
 
 
 def save_columns(
