@@ -130,6 +130,22 @@ def test_new_conversations_do_not_push_out_those_in_progress(actor, conversation
             assert sampler.usage.prompt_tokens - before <= new + len(live)
 
 
+def test_an_interrupted_call_leaves_nothing_wrong_behind(actor, conversations, monkeypatch):
+    sampler, made = actor.sampler(slots=16), conversations(8)
+    play(sampler, made, turns=1, max_tokens=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(sampler._table, "record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sampler.act(conversations(14, seed=3))
+    assert [actions[0].text for actions in sampler.act(made, temperature=0.0, max_tokens=4)] == [
+        actor.greedy(messages, 4)[0] for messages in made
+    ]
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_bfloat16_slots_survive_between_calls(bfloat16_actor, conversations):
     cached, made = bfloat16_actor.sampler(), conversations(6)
     play(cached, made, turns=2, max_tokens=4)

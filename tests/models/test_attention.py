@@ -7,15 +7,20 @@ import pytest
 
 from agentprm_jax.models import blockwise
 from agentprm_jax.models.attention import Context, Past, attend, cached_attention
-from agentprm_jax.models.blockwise import blockwise_attention
+from tests.models.tiny_models import quick_jit
+
+blockwise_attention = quick_jit(blockwise.blockwise_attention)
 
 
-def plain_attention(queries, keys, values, segments):
+def plain(queries, keys, values, segments):
     length = segments.shape[1]
     seen = np.tril(np.ones((length, length), bool)) & (segments[:, :, None] == segments[:, None, :])
     scores = jnp.einsum("bkgte,bkse->bkgts", queries, keys) / np.sqrt(queries.shape[-1])
     weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, -jnp.inf), axis=-1)
     return jnp.einsum("bkgts,bkse->bkgte", weights, values)
+
+
+plain_attention = quick_jit(plain)
 
 
 def inputs_of(length, dtype=jnp.float32):
@@ -39,9 +44,9 @@ def test_the_gradient_is_that_of_plain_attention(length):
     weights = jnp.asarray(np.random.default_rng(1).standard_normal(arrays[0].shape), jnp.float32)
 
     def gradient(attention):
-        return jax.grad(lambda *a: jnp.sum(attention(*a, segments) * weights), argnums=(0, 1, 2))(*arrays)
+        return quick_jit(jax.grad(lambda *a: jnp.sum(attention(*a, segments) * weights), argnums=(0, 1, 2)))(*arrays)
 
-    for ours, expected in zip(gradient(blockwise_attention), gradient(plain_attention), strict=True):
+    for ours, expected in zip(gradient(blockwise.blockwise_attention), gradient(plain), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -58,14 +63,18 @@ def test_bfloat16_products_stay_close_to_float32_in_value_and_gradient():
     rounded = [array.astype(jnp.bfloat16) for array in arrays]
 
     def value_and_gradient(attention, arguments):
-        return jax.vjp(lambda *a: attention(*a, segments), *arguments)
+        def both(*arguments):
+            value, back = jax.vjp(lambda *a: attention(*a, segments), *arguments)
+            return value, back(jnp.ones_like(value))
 
-    ours, ours_back = value_and_gradient(blockwise_attention, rounded)
-    wide, wide_back = value_and_gradient(plain_attention, [array.astype(jnp.float32) for array in rounded])
+        return quick_jit(both)(*arguments)
+
+    ours, our_gradient = value_and_gradient(blockwise.blockwise_attention, rounded)
+    wide, wide_gradient = value_and_gradient(plain, [array.astype(jnp.float32) for array in rounded])
     assert ours.dtype == jnp.bfloat16
     # bfloat16 keeps 8 bits: weights and results are each rounded once, gradients are sums of up to 96 such terms.
     np.testing.assert_allclose(ours.astype(jnp.float32), wide, atol=0.03)
-    for a, b in zip(ours_back(jnp.ones_like(ours)), wide_back(jnp.ones_like(wide)), strict=True):
+    for a, b in zip(our_gradient, wide_gradient, strict=True):
         np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.03 * float(jnp.abs(b).max()))
 
 

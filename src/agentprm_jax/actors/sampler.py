@@ -194,6 +194,7 @@ class NativeSampler:
         kept[firsts] = True
         if keep_all and not kept.all():
             copies = self._table.others(int((~kept).sum()), slots)
+            self._table.forget(copies)
             self._copy(slots[~kept], copies)
             slots[~kept] = copies
             kept[:] = True
@@ -209,6 +210,7 @@ class NativeSampler:
         """Brings prompts into slots and returns which."""
         sources, matched = self._table.match(prompts)
         slots = self._table.claim(sources, matched)
+        self._table.forget(slots)  # what they hold is unknown until it is recorded, should the call be interrupted
         moved = (matched > 0) & (sources != slots)
         self._copy(sources[moved], slots[moved])
         counts = prompts.lengths - matched
@@ -222,7 +224,6 @@ class NativeSampler:
         return slots
 
     def _copy(self, sources: Int[np.ndarray, "n"], targets: Int[np.ndarray, "n"]) -> None:
-        self._table.forget(targets)
         if len(sources):
             size = at_least(self.sampler_config.row_counts, len(sources))
             self._store = copy_slots(self._store, _padded(sources, size), self._padded_slots(targets, size))

@@ -1,6 +1,6 @@
 """Parameters and forward passes of the two models, a language model and a reward model, as functions of plain dicts."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from agentprm_jax.models.rope import rotation
 Kind = Literal["language_model", "reward_model"]
 
 
+@runtime_checkable
 class ReadoutBatch(Protocol):
     """The fields of a batch that a reward model reads."""
 

@@ -82,8 +82,9 @@ class Findings:
 
     def search_table(self) -> Table:
         """Mean outcome of what each method chooses, Best-of-N and beams side by side, controls and bounds below."""
-        kinds: dict[str, RowKind] = dict.fromkeys(self.methods, "method")
-        kinds |= dict.fromkeys(self.controls, "control") | dict.fromkeys(("oracle", "expert"), "bound")
+        kinds: dict[str, RowKind] = {name: "method" for name in self.methods}
+        kinds |= {name: "control" for name in self.controls}
+        kinds |= {"oracle": "bound", "expert": "bound"}
         return Table(
             name=SEARCH_TABLE,
             caption=(
@@ -133,7 +134,7 @@ class Findings:
 
     def curves(self) -> tuple[Curve, ...]:
         """Best-of-N over N for every method, control and the oracle."""
-        kinds: dict[str, RowKind] = dict.fromkeys(self.methods, "method")
+        kinds: dict[str, RowKind] = {name: "method" for name in self.methods}
         kinds |= {name: "control" for name in CONTROLS if name != "random"}
         kinds["oracle"] = "bound"
         return tuple(self._curve(name, kind) for name, kind in kinds.items()) + tuple(
