@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 MEASUREMENTS = "measurements"
 RANDOM_SEEDS = 3
+WIDTH = 160
+"""Columns of the table where there is no terminal whose width counts."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +258,7 @@ def report(config: EvaluateConfig, stages: Sequence[Stage], headline: str) -> Re
     (config.output / "results.md").write_text(markdown_results(results), encoding="utf-8")
     examples = findings.examples()
     write_page(config.output / "report.html", results, draw(config, findings, results), examples)
-    print_results(results, Console())
+    print_results(results, Console() if sys.stdout.isatty() else Console(width=WIDTH))
     print(f"\nWritten: {config.output / 'results.json'}, results.md, report.html and the pictures beside them.")
     return results
 
