@@ -72,7 +72,7 @@ def terminal_table(table: Table) -> rich.table.Table:
     from rich.text import Text
 
     out = rich.table.Table(title=Text(table.name), title_justify="left", caption_justify="left", show_edge=False)
-    out.add_column("")
+    out.add_column("", no_wrap=True, min_width=max(len(method_label(row.method)) for row in table.rows))
     for column in table.columns:
         out.add_column(Text(column.title), justify="right", no_wrap=True)
     for kind, rows in rows_by_kind(table):
