@@ -128,7 +128,7 @@ def actor_play(
         temperature=config.temperature,
         seed=config.seed,
         max_tokens=config.max_tokens,
-        concurrency=config.sampler.rows,
+        concurrency=config.sampler.slots,
         split=config.tasks.split,
         done=done,
     )

@@ -30,6 +30,7 @@ from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agentprm_jax.actors.base import Actor
     from agentprm_jax.reporting.evaluation import SearchOutcomes
     from agentprm_jax.reporting.findings import Findings, Measurements
     from agentprm_jax.reporting.page import Picture
@@ -74,6 +75,8 @@ class EvaluateConfig:
     """Of the candidates in beam search; the paper takes 0.7."""
     max_tokens: int = 16
     """Most tokens of an action."""
+    concurrency: int = 2048
+    """Candidates that are sampled at once in beam search: how many tasks are searched together."""
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """Sizes of the sampler."""
     seed: int = 0
@@ -118,10 +121,11 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
     method, seed = prm.name.rsplit("-", 1)
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored
+    actor = load_actor(config.actor, config.sampler)
     beams = {}
     for size in config.beams:
         before = prm.tokens_scored
-        found = search(config, size, prm, finished_first=False)
+        found = search(config, size, actor, prm, finished_first=False)
         beams[size] = outcomes_of(found, (prm.tokens_scored - before) / len(found))
     minutes = (time.monotonic() - start) / 60
     write_evaluation(
@@ -137,13 +141,14 @@ def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
     from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
     from agentprm_jax.scoring.random_scorer import RandomScorer
 
+    actor = load_actor(config.actor, config.sampler)
     for method, finished_first in (("random_beam", False), ("random_beam_finished_first", True)):
         path = folder / f"{method}-{seed}.json"
         if path.exists():
             continue
         start = time.monotonic()
         beams = {
-            size: outcomes_of(search(config, size, RandomScorer(seed), finished_first=finished_first), 0.0)
+            size: outcomes_of(search(config, size, actor, RandomScorer(seed), finished_first=finished_first), 0.0)
             for size in config.beams
         }
         minutes = (time.monotonic() - start) / 60
@@ -153,7 +158,7 @@ def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
 
 
 def search(
-    config: EvaluateConfig, size: str, scorer: ConversationScorer, *, finished_first: bool
+    config: EvaluateConfig, size: str, actor: Actor, scorer: ConversationScorer, *, finished_first: bool
 ) -> list[SearchResult]:
     """Beam search on all tasks."""
     from agentprm_jax.envs import make_env
@@ -164,14 +169,14 @@ def search(
     return beam_search(
         list_tasks(config.environment.name, config.tasks),
         make_environment=lambda: make_env(config.environment.name, **config.environment.options),
-        actor=load_actor(config.actor, config.sampler),
+        actor=actor,
         scorer=scorer,
         nodes=nodes,
         candidates=candidates,
         temperature=config.temperature,
         seed=config.seed,
         max_tokens=config.max_tokens,
-        concurrency=config.sampler.rows,
+        concurrency=config.concurrency,
         finished_first=finished_first,
     )
 

@@ -39,11 +39,12 @@ class JobFailed(RuntimeError):
     """A job ended with an error; the message names the job, the error and the log."""
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, logs: Path) -> Iterator[str]:
+def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iterator[str]:
     """Runs all jobs in `workers` processes, in the order given where nothing is missing; yields names as jobs end.
 
-    Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log. Workers end when
-    this process does, however it ends.
+    Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log, compiled
+    programs to `cache`, from where other workers and later runs take them. Workers end when this process does, however
+    it ends.
 
     Raises:
         ValueError: a job needs one that does not come before it.
@@ -55,7 +56,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path) -> Iterator[str]:
     numbers = context.Queue()
     for number in range(workers):
         numbers.put(number)
-    with ProcessPoolExecutor(workers, context, _start_worker, (numbers, workers)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (numbers, workers, str(cache))) as pool:
         yield from _drain(pool, jobs, logs, workers)
 
 
@@ -113,8 +114,8 @@ def _redirect(output: int, errors: int) -> None:
     os.dup2(errors, 2)
 
 
-def _start_worker(numbers: Any, workers: int) -> None:
-    """In the worker: takes a core and watches the parent."""
+def _start_worker(numbers: Any, workers: int, cache: str) -> None:
+    """In the worker: takes a core, watches the parent, and shares compiled programs."""
     number = numbers.get()
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -123,6 +124,10 @@ def _start_worker(numbers: Any, workers: int) -> None:
         cores = sorted(os.sched_getaffinity(0))
         if 1 < workers <= len(cores):
             os.sched_setaffinity(0, {cores[number]})
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _check_order(jobs: Sequence[Job]) -> None:

@@ -134,7 +134,7 @@ def main(config: QuickstartConfig) -> None:
 
     StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
     jobs = plan(config)
-    names = run_jobs(jobs, config.workers, config.output / "logs")
+    names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
     for _ in progress(names, "stages", total=len(jobs)):
         pass
     evaluate.report(evaluation(config), stages(config, jobs), "")
@@ -266,7 +266,7 @@ def max_tokens(config: QuickstartConfig) -> int:
 
 def sampler(config: QuickstartConfig) -> SamplerConfig:
     """Slots that hold an episode."""
-    return SamplerConfig(capacity=episode_tokens(config), max_tokens=max_tokens(config))
+    return SamplerConfig(slots=1024, capacity=episode_tokens(config), max_tokens=max_tokens(config))
 
 
 def stages(config: QuickstartConfig, jobs: list[Job]) -> list:

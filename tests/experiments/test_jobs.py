@@ -10,7 +10,11 @@ def write(name, folder, needs=()):
 
 def test_a_job_runs_after_what_it_needs_and_its_output_is_in_its_log(tmp_path):
     copy = Job("copy", "made_jobs", "copy", (str(tmp_path / "first"), str(tmp_path / "second")), ("first",))
-    ended = list(run_jobs([write("first", tmp_path), copy, write("third", tmp_path)], 2, tmp_path / "logs"))
+    ended = list(
+        run_jobs(
+            [write("first", tmp_path), copy, write("third", tmp_path)], 2, tmp_path / "logs", tmp_path / "compiled"
+        )
+    )
     assert sorted(ended) == ["copy", "first", "third"]
     assert ended.index("first") < ended.index("copy")
     assert (tmp_path / "second").read_text() == "first"
@@ -20,12 +24,14 @@ def test_a_job_runs_after_what_it_needs_and_its_output_is_in_its_log(tmp_path):
 def test_a_failed_job_is_named_with_its_error_and_log_and_stops_what_is_waiting(tmp_path):
     jobs = [Job("bad", "made_jobs", "fail", ()), write("later", tmp_path, ("bad",))]
     with pytest.raises(JobFailed, match=r"Stage bad stopped: ValueError: no such luck[\s\S]*bad\.log"):
-        list(run_jobs(jobs, 1, tmp_path / "logs"))
+        list(run_jobs(jobs, 1, tmp_path / "logs", tmp_path / "compiled"))
     assert not (tmp_path / "later").exists()
     assert "no such luck" in (tmp_path / "logs" / "bad.log").read_text()
 
 
 def test_a_job_that_needs_a_later_one_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="do not come before"):
-        list(run_jobs([write("a", tmp_path, ("b",)), write("b", tmp_path)], 1, tmp_path / "logs"))
+        list(
+            run_jobs([write("a", tmp_path, ("b",)), write("b", tmp_path)], 1, tmp_path / "logs", tmp_path / "compiled")
+        )
     assert not (tmp_path / "a").exists()

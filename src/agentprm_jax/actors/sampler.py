@@ -162,24 +162,25 @@ class NativeSampler:
     def _act(self, request: _Request) -> list[Action]:
         """Actions of all rows, in the order of the rows."""
         self._table.tick()
-        order = self._order(request)
-        size = self.sampler_config.rows
-        keep_all = len(order) <= self.sampler_config.slots
+        count = len(request.prompt)
+        keep_all = count <= self.sampler_config.slots
         actions: dict[int, Action] = {}
-        for rows in (order[start : start + size] for start in range(0, len(order), size)):
+        for rows in self._chunks(request):
             actions.update(zip(rows.tolist(), self._act_chunk(request, rows, keep_all), strict=True))
-        return [actions[row] for row in range(len(order))]
+        return [actions[row] for row in range(count)]
 
-    def _order(self, request: _Request) -> Int[np.ndarray, "n"]:
-        """The rows in an order in which neighbours look at as many columns and read as many new tokens."""
-        if len(request.prompt) <= self.sampler_config.rows:
-            return np.arange(len(request.prompt))
-        _, matched = self._table.match(
-            request.prompts
-        )  # also marks slots, so that no turn takes what a later one continues
+    def _chunks(self, request: _Request) -> Iterator[Int[np.ndarray, "b"]]:
+        """The rows in parts that look at as many columns of their slots, neighbours reading as many new tokens.
+
+        A few long conversations would make all others of their part look at as many columns as they do.
+        """
+        _, matched = self._table.match(request.prompts)  # marks slots: no part takes what a later one continues
         lengths = request.prompts.lengths
-        windows = np.searchsorted(self.sampler_config.windows, lengths + request.max_tokens)
-        return np.lexsort((request.prompt, (lengths - matched)[request.prompt], windows[request.prompt]))
+        windows = np.searchsorted(self.sampler_config.windows, lengths + request.max_tokens)[request.prompt]
+        order = np.lexsort((request.prompt, (lengths - matched)[request.prompt], windows))
+        size = self.sampler_config.rows
+        for part in np.split(order, np.flatnonzero(np.diff(windows[order])) + 1):
+            yield from (part[start : start + size] for start in range(0, len(part), size))
 
     def _act_chunk(self, request: _Request, rows: Int[np.ndarray, "b"], keep_all: bool) -> Iterator[Action]:
         """Actions of some rows.
