@@ -81,7 +81,11 @@ def main(config: TrainPrmConfig) -> None:
         decoder, language_model = load_pretrained(config.init)
         pretrained = {"decoder": language_model["decoder"]}
         values = initial_values(trajectories, config.initial_values)
-        rows = pack(make_examples(trajectories, encoder, values), length=config.row_length)
+        examples = make_examples(trajectories, encoder, values)
+        rows = pack(
+            [example._replace(encoded=example.encoded.up_to_last_action()) for example in examples],
+            length=config.row_length,
+        )
         mesh = make_mesh(config.mesh)
         program = prepare(
             prm_objective(decoder, config.objective, make_constrain(mesh)),

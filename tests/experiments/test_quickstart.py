@@ -1,7 +1,9 @@
-"""The whole pipeline, small: from nothing to a report, again without work, and on after a kill."""
+"""The whole pipeline, small: from nothing to a report, again without work, and on after a kill and an interrupt."""
 
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -19,32 +21,48 @@ def run(output, *more):
     return subprocess.run(command(output, *more), capture_output=True, text=True, check=False)
 
 
+def stop_when(output, stage, signal_number):
+    """Runs until the stage has ended, then sends the signal to the whole process group, as a terminal does."""
+    with open(output.parent / "stopped.log", "w+", encoding="utf-8") as log:
+        process = subprocess.Popen(command(output), stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 240
+        while not (output / stage / "stage.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        os.killpg(process.pid, signal_number)
+        code = process.wait(timeout=120)
+        log.seek(0)
+        return code, log.read()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A smoke run that is killed once, as soon as the actor has made its first step, and then run to its end."""
+    """A smoke run that is killed, run on and interrupted, and then run to its end; what the interrupted one said."""
     output = tmp_path_factory.mktemp("runs") / "quickstart"
-    with open(output.parent / "first.log", "w", encoding="utf-8") as log:
-        process = subprocess.Popen(command(output), stdout=log, stderr=log)
-        deadline = time.monotonic() + 240
-        while not (output / "demonstrations" / "stage.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        process.kill()
-        process.wait()
+    stop_when(output, "demonstrations", signal.SIGKILL)
+    interrupted = stop_when(output, "actor", signal.SIGINT)
     done = run(output)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
-    return output, done
+    return output, done, interrupted
 
 
 @pytest.mark.slow
-def test_the_run_goes_on_after_a_kill_and_ends_with_a_table_of_every_method_and_control(finished):
-    _, done = finished
+def test_an_interrupt_ends_the_run_with_a_sentence_and_no_traceback(finished):
+    output, _, (code, said) = finished
+    assert code != 0
+    assert f"Interrupted. What was finished is kept in {output}: run the same command again to go on." in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_the_run_goes_on_after_a_kill_and_an_interrupt_and_ends_with_a_table_of_every_method_and_control(finished):
+    _, done, _ = finished
     for row in ("AgentPRM", "PVM", "ORM", "greedy", "shortest", "oracle", "expert", "Bars"):
         assert row in done.stdout
 
 
 @pytest.mark.slow
 def test_results_hold_every_figure_with_tasks_costs_stages_versions_and_config(finished):
-    output, _ = finished
+    output, _, _ = finished
     results = json.loads((output / "evaluation" / "results.json").read_text())
     search = next(table for table in results["tables"] if table["name"] == "Search")
     agentprm = next(row for row in search["rows"] if row["method"] == "agentprm")
@@ -57,14 +75,14 @@ def test_results_hold_every_figure_with_tasks_costs_stages_versions_and_config(f
 
 @pytest.mark.slow
 def test_pictures_and_page_are_there(finished):
-    output, _ = finished
+    output, _, _ = finished
     names = {path.name for path in (output / "evaluation").iterdir()}
     assert {"best_of_n.png", "beam.png", "promise_paths.png", "training.png", "report.html", "results.md"} <= names
 
 
 @pytest.mark.slow
 def test_running_it_again_trains_nothing_and_gives_the_same_tables(finished):
-    output, _ = finished
+    output, _, _ = finished
     before = json.loads((output / "evaluation" / "results.json").read_text())
     assert run(output).returncode == 0
     after = json.loads((output / "evaluation" / "results.json").read_text())
@@ -74,7 +92,7 @@ def test_running_it_again_trains_nothing_and_gives_the_same_tables(finished):
 
 @pytest.mark.slow
 def test_another_configuration_in_the_same_folder_is_refused_in_a_sentence(finished):
-    output, _ = finished
+    output, _, _ = finished
     refused = run(output, "--train-tasks", "50")
     assert refused.returncode != 0
     assert "train_tasks was 100 and is now 50" in refused.stderr

@@ -1,6 +1,6 @@
 """A world small enough to know every answer: walk right along a line to the goal, then say finish."""
 
-from agentprm_jax.actors.base import Action, Usage
+from agentprm_jax.actors.base import Action, ConversationTooLong, Usage
 from agentprm_jax.envs.base import Environment, Observation
 
 
@@ -37,12 +37,17 @@ class LineWorld(Environment):
 
 
 class CyclingActor:
-    """Proposes right, left, stay, finish in turn, beginning where the seed says."""
+    """Proposes right, left, stay, finish in turn, beginning where the seed says.
+
+    Its context holds `most_messages`; `seeds` holds the seed of every conversation it was asked about.
+    """
 
     name = "cycling"
 
-    def __init__(self):
+    def __init__(self, most_messages=100):
         self.calls = []
+        self.seeds = {}
+        self.most_messages = most_messages
 
     @property
     def usage(self):
@@ -50,7 +55,13 @@ class CyclingActor:
 
     def act(self, conversations, *, samples=1, temperature=1.0, seed=0, max_tokens=32):
         seeds = [seed] * len(conversations) if isinstance(seed, int) else list(seed)
+        long = [index for index, messages in enumerate(conversations) if len(messages) > self.most_messages]
+        if long:
+            raise ConversationTooLong(long, f"Conversation {long[0]} is too long.")
         self.calls.append((len(conversations), samples))
+        self.seeds |= {
+            tuple(m.content for m in messages): one for messages, one in zip(conversations, seeds, strict=True)
+        }
         actions = ("right", "left", "stay", "finish")
         return [[Action(actions[(one + k) % 4], 2, -1.0) for k in range(samples)] for one in seeds]
 

@@ -82,6 +82,24 @@ def test_a_beam_without_nodes_or_candidates_is_refused(size):
         search(**size)
 
 
+def test_searches_with_different_scorers_draw_the_same_proposals_after_the_same_path():
+    one, other = CyclingActor(), CyclingActor()
+    search(GoalScorer(), actor=one)
+    search(RandomScorer(1), actor=other)
+    shared = one.seeds.keys() & other.seeds.keys()
+    assert any(len(path) > 1 for path in shared)
+    assert all(one.seeds[path] == other.seeds[path] for path in shared)
+
+
+def test_a_path_that_outgrows_the_actors_context_ends_there_and_the_others_go_on():
+    results = search(actor=CyclingActor(most_messages=3))
+    assert [r.trajectory.outcome for r in results] == [1.0, 0.0, 0.0]
+    assert all(len(r.trajectory.actions) <= 2 for r in results)
+    cut = results[2]
+    assert (cut.trajectory.ended, len(cut.trajectory.actions)) == ("truncated", 2)
+    assert cut.score == GoalScorer().score_conversations([cut.trajectory.messages])[0]
+
+
 def test_seeds_are_a_fixed_function_of_their_names():
     assert stable_seed("beam", 0, "line_1") == stable_seed("beam", 0, "line_1") == 782103243
     assert stable_seed("a", "bc") != stable_seed("ab", "c")

@@ -3,6 +3,7 @@
 import pytest
 from line_world import CyclingActor, GoalScorer, LineWorld
 
+from agentprm_jax.actors import ConversationTooLong
 from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.search import best_of_n, collect, demonstrate, trajectory_id
 from agentprm_jax.search.episode import Episode
@@ -51,6 +52,22 @@ def test_leaving_out_what_is_done_gives_exactly_the_rest():
     rest = gather(done=done)
     assert {t.id for t in rest} == everything.keys() - done
     assert all(everything[t.id] == t for t in rest)
+
+
+def test_an_episode_that_outgrows_the_actors_context_is_truncated_and_the_others_are_as_before():
+    everything, cut = ({t.id: t for t in gather(actor=CyclingActor(most))} for most in (100, 5))
+    assert everything.keys() == cut.keys()
+    for identifier, trajectory in cut.items():
+        if len(everything[identifier].actions) <= 3:
+            assert trajectory == everything[identifier]
+        else:
+            assert (trajectory.ended, len(trajectory.actions), trajectory.outcome) == ("truncated", 3, 0.0)
+    assert {len(t.actions) for t in everything.values()} > {4}
+
+
+def test_a_task_whose_first_observation_has_no_room_is_an_error():
+    with pytest.raises(ConversationTooLong, match="too long"):
+        gather(actor=CyclingActor(most_messages=0))
 
 
 def test_the_batch_stays_full_until_the_last_tasks():

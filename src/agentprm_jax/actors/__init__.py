@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentprm_jax.actors.babyai_expert import BabyAIExpert
-    from agentprm_jax.actors.base import Action, Actor, Usage
+    from agentprm_jax.actors.base import Action, Actor, ConversationTooLong, Usage
     from agentprm_jax.actors.config import SamplerConfig
     from agentprm_jax.actors.sampler import NativeSampler
     from agentprm_jax.actors.textcraft_expert import TextCraftExpert
 
-__all__ = ["Action", "Actor", "BabyAIExpert", "NativeSampler", "SamplerConfig", "TextCraftExpert", "Usage"]
+__all__ = [
+    "Action",
+    "Actor",
+    "BabyAIExpert",
+    "ConversationTooLong",
+    "NativeSampler",
+    "SamplerConfig",
+    "TextCraftExpert",
+    "Usage",
+]
 
 _MODULE_OF = {
     "Action": "base",
     "Actor": "base",
     "BabyAIExpert": "babyai_expert",
+    "ConversationTooLong": "base",
     "NativeSampler": "sampler",
     "SamplerConfig": "config",
     "TextCraftExpert": "textcraft_expert",

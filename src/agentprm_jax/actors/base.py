@@ -39,6 +39,19 @@ class Usage(NamedTuple):
     cached_tokens: int = 0
 
 
+class ConversationTooLong(ValueError):
+    """Some conversations leave no room for an action in the actor's context; nothing was sampled.
+
+    Attributes:
+        conversations: the places of all of them in the call.
+    """
+
+    def __init__(self, conversations: Sequence[int], message: str):
+        """Takes the places, and a message that names the limit."""
+        super().__init__(message)
+        self.conversations = tuple(conversations)
+
+
 class Actor(Protocol):
     """A policy over conversations; calls are independent of each other for the caller."""
 
@@ -72,5 +85,8 @@ class Actor(Protocol):
 
         Returns:
             `samples` actions for each conversation, in the order of `conversations`.
+
+        Raises:
+            ConversationTooLong: conversations do not fit into the actor's context; nothing is sampled then.
         """
         ...

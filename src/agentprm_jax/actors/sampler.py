@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
-from agentprm_jax.actors.base import Action, Usage
+from agentprm_jax.actors.base import Action, ConversationTooLong, Usage
 from agentprm_jax.actors.config import SamplerConfig
 from agentprm_jax.actors.generation import Drawing, Drawn, Reading, draw_actions, read_prompts
 from agentprm_jax.actors.prefill_plan import Pass, at_least, plan_passes
@@ -115,7 +115,8 @@ class NativeSampler:
             `samples` actions for each conversation, in order.
 
         Raises:
-            ValueError: a number is out of range, or a conversation does not fit into a slot; nothing is sampled then.
+            ValueError: a number is out of range; nothing is sampled then.
+            ConversationTooLong: a conversation does not fit into a slot; nothing is sampled then.
         """
         if not conversations:
             return []
@@ -152,12 +153,13 @@ class NativeSampler:
 
     def _check_room(self, keys: Sequence[bytes], max_tokens: int) -> None:
         capacity = self.sampler_config.capacity
-        for index, key in enumerate(keys):
-            if len(key) // 4 + max_tokens > capacity:
-                raise ValueError(
-                    f"Conversation {index} has {len(key) // 4} tokens, which with an action of up to {max_tokens} "
-                    f"tokens is more than a slot holds: raise SamplerConfig.capacity, now {capacity}."
-                )
+        long = [index for index, key in enumerate(keys) if len(key) // 4 + max_tokens > capacity]
+        if long:
+            raise ConversationTooLong(
+                long,
+                f"Conversation {long[0]} has {len(keys[long[0]]) // 4} tokens, which with an action of up to "
+                f"{max_tokens} tokens is more than a slot holds: raise SamplerConfig.capacity, now {capacity}.",
+            )
 
     def _act(self, request: _Request) -> list[Action]:
         """Actions of all rows, in the order of the rows."""

@@ -35,6 +35,11 @@ class EncodedTrajectory(NamedTuple):
     id: str
     task: str
 
+    def up_to_last_action(self) -> "EncodedTrajectory":
+        """Without what was said after the last action, which no causal model has seen when it is read there."""
+        end = int(self.readouts[-1]) + 1 if len(self.readouts) else len(self.tokens)
+        return self._replace(tokens=self.tokens[:end], action_mask=self.action_mask[:end])
+
 
 class ChatEncoder:
     """Encodes conversations with a tokenizer and its chat template.

@@ -110,7 +110,7 @@ class Prm:
         Raises:
             ValueError: a trajectory cannot be encoded, or is longer than the model is meant for; names its id.
         """
-        values = self._values([self.encoder.encode(trajectory) for trajectory in trajectories])
+        values = self._values([self.encoder.encode(trajectory).up_to_last_action() for trajectory in trajectories])
         return [StepScores.from_promise(promise.tolist(), self.initial_value) for promise in values]
 
     def score_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[float]:

@@ -7,6 +7,9 @@ proposal before it is taken, and the N best are taken. Where the paper is silent
 * Equal proposals of one node are one candidate: transitions are deterministic, so they would be the same path twice.
 * A path that ends leaves the nodes, keeps the score of its last action, and competes in the final choice; its place
   goes to the next best candidate of the following round.
+* What is proposed after a path is a function of the path and the seed, whatever is searched beside it: searches with
+  different scorers that come to the same path choose from the same proposals, so comparing scorers compares scores.
+* A path that outgrows the actor's context ends there, as one that the round limit cuts off.
 * The search of a task stops when no node is open; the environment's round limit ends every path at the latest.
 """
 
@@ -18,7 +21,7 @@ from dataclasses import dataclass, field
 from agentprm_jax.actors.base import Actor
 from agentprm_jax.data.trajectory import ActorInfo, Message
 from agentprm_jax.scoring.base import ConversationScorer
-from agentprm_jax.search.episode import Episode, MakeEnvironment
+from agentprm_jax.search.episode import Episode, MakeEnvironment, ask
 from agentprm_jax.search.result import SearchResult
 from agentprm_jax.search.seeding import stable_seed
 
@@ -40,6 +43,7 @@ class _Search:
 
     task: str
     nodes: list[Episode]
+    scores: list[float]  # of the nodes' last actions; the start has none
     finished: list[tuple[float, Episode]] = field(default_factory=list)
     sampled_tokens: int = 0
     scored_actions: int = 0
@@ -57,8 +61,9 @@ class _Search:
     def take(self, proposals: Sequence[_Proposal], scores: Sequence[float], width: int) -> None:
         """Takes the `width` best proposals; of equal scores the earlier one wins."""
         order = sorted(range(len(proposals)), key=lambda index: -scores[index])[:width]
-        parents = self.nodes
-        self.nodes = []
+        parents, parent_scores = self.nodes, self.scores
+        self.nodes, self.scores = [], []
+        self.finished += [(score, node) for score, node in zip(parent_scores, parents, strict=True) if node.ended]
         for index in order:
             child = proposals[index].node.fork()
             child.act(proposals[index].text, proposals[index].tokens)
@@ -67,8 +72,10 @@ class _Search:
                 self.finished.append((scores[index], child))
             else:
                 self.nodes.append(child)
+                self.scores.append(scores[index])
         for parent in parents:
-            parent.close()
+            if not parent.ended:
+                parent.close()
 
     def choose(self, finished_first: bool) -> tuple[float, Episode]:
         """The best ended path; with `finished_first` any that terminated comes before those that were cut off."""
@@ -116,14 +123,13 @@ def beam_search(
     results = []
     for start in range(0, len(tasks), together):
         searches = [
-            _Search(task, [Episode.start(make_environment(), task)]) for task in tasks[start : start + together]
+            _Search(task, [Episode.start(make_environment(), task)], [0.0]) for task in tasks[start : start + together]
         ]
         samples = nodes * candidates
-        depth = 0
         while open_searches := [search for search in searches if search.nodes]:
-            proposals = _propose(open_searches, actor, samples, temperature, seed, max_tokens, depth)
+            proposals = _propose(open_searches, actor, samples, temperature, seed, max_tokens)
             _score_and_take(open_searches, proposals, scorer, nodes)
-            samples, depth = candidates, depth + 1
+            samples = candidates
         results += [_result(search, finished_first, split, actor_info, nodes, candidates) for search in searches]
     return results
 
@@ -135,18 +141,11 @@ def _propose(
     temperature: float,
     seed: int,
     max_tokens: int,
-    depth: int,
 ) -> list[list[_Proposal]]:
     """One actor call for the nodes of all searches."""
-    conversations = [node.messages for search in searches for node in search.nodes]
-    seeds = [
-        stable_seed("beam", seed, search.task, depth, index)
-        for search in searches
-        for index, _ in enumerate(search.nodes)
-    ]
-    answers = iter(
-        actor.act(conversations, samples=samples, temperature=temperature, seed=seeds, max_tokens=max_tokens)
-    )
+    nodes = [node for search in searches for node in search.nodes]
+    seeds = [stable_seed("beam", seed, search.task) for search in searches for _ in search.nodes]
+    answers = iter(ask(actor, nodes, seeds, samples=samples, temperature=temperature, max_tokens=max_tokens))
     return [search.propose([next(answers) for _ in search.nodes]) for search in searches]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from agentprm_jax.actors.base import Actor
 from agentprm_jax.data.trajectory import ActorInfo, Trajectory
-from agentprm_jax.search.episode import Episode, MakeEnvironment
+from agentprm_jax.search.episode import Episode, MakeEnvironment, ask
 from agentprm_jax.search.seeding import stable_seed
 
 
@@ -25,6 +25,8 @@ def collect(
     done: Container[str] = (),
 ) -> Iterator[Trajectory]:
     """Yields `samples` trajectories of every task, each as soon as it has ended.
+
+    An episode that outgrows the actor's context ends there, truncated, with the rewards paid so far.
 
     An ended episode hands its place to the next one, so the actor's batch stays full until the last tasks. A trajectory
     depends on (task, sample, seed) and not on what else is in the batch, so that an interrupted collection continues by
@@ -77,10 +79,10 @@ def _advance(
         stable_seed("collect", seed, episode.task, sample, len(episode.rewards))
         for episode, sample in zip(episodes, samples, strict=True)
     ]
-    conversations = [episode.messages for episode in episodes]
-    answers = actor.act(conversations, samples=1, temperature=temperature, seed=seeds, max_tokens=max_tokens)
-    for episode, (action,) in zip(episodes, answers, strict=True):
-        episode.act(action.text, action.tokens)
+    answers = ask(actor, episodes, seeds, samples=1, temperature=temperature, max_tokens=max_tokens)
+    for episode, actions in zip(episodes, answers, strict=True):
+        for action in actions:
+            episode.act(action.text, action.tokens)
 
 
 def _actor_info(actor: Actor, temperature: float, seed: int, episode: Episode) -> ActorInfo:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from agentprm_jax.actors.base import Action, Actor, ConversationTooLong
 from agentprm_jax.data.trajectory import ActorInfo, Message, Trajectory
 from agentprm_jax.envs.base import Environment, Observation
 
@@ -88,3 +89,45 @@ class Episode:
             actor=actor,
             extra=extra or {},
         )
+
+
+def ask(
+    actor: Actor,
+    episodes: Sequence[Episode],
+    seeds: Sequence[int],
+    *,
+    samples: int,
+    temperature: float,
+    max_tokens: int,
+) -> list[list[Action]]:
+    """The actor's proposals for the next action of every episode.
+
+    An episode that has outgrown the actor's context is ended, as truncated, and gets no proposals: one long
+    conversation does not stop the others.
+
+    Raises:
+        ConversationTooLong: not even the first action of an episode has room.
+    """
+    open_places = list(range(len(episodes)))
+    answers: list[list[Action]] = [[] for _ in episodes]
+    while open_places:
+        try:
+            given = actor.act(
+                [episodes[place].messages for place in open_places],
+                samples=samples,
+                temperature=temperature,
+                seed=[seeds[place] for place in open_places],
+                max_tokens=max_tokens,
+            )
+        except ConversationTooLong as error:
+            outgrown = {open_places[index] for index in error.conversations}
+            if not all(episodes[place].rewards for place in outgrown):
+                raise
+            for place in outgrown:
+                episodes[place].ended = "truncated"
+            open_places = [place for place in open_places if place not in outgrown]
+        else:
+            for place, actions in zip(open_places, given, strict=True):
+                answers[place] = actions
+            break
+    return answers
