@@ -48,7 +48,7 @@ class CollectConfig:
     tasks: TaskConfig = field(default_factory=TaskConfig)
     """Tasks to play."""
     samples: int = 1
-    """Trajectories a task; the paper takes 16."""
+    """Trajectories a task; the paper takes 16. Those of the expert differ where they are disturbed."""
     temperature: float = 1.0
     """Sampling temperature of the actor; 0 is greedy."""
     max_tokens: int = 16
@@ -106,6 +106,7 @@ def expert_play(
         tasks,
         make_environment=make_environment,
         expert=load_expert(config.environment.name),
+        samples=config.samples,
         seed=config.seed,
         disturbed=config.disturbed,
         disturbance=config.disturbance,

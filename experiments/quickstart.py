@@ -52,6 +52,8 @@ class QuickstartConfig:
     """Tasks that are reported: test, or development for tuning."""
     demonstrations: int = 4000
     """Tasks that the expert shows."""
+    demonstration_samples: int = 1
+    """Demonstrations of each of them."""
     actor_steps: int = 400
     """Updates of the actor."""
     trunk_steps: int = 800
@@ -100,9 +102,10 @@ PRESETS = {
     "textcraft": QuickstartConfig(
         preset="textcraft",
         output=Path("runs/quickstart-textcraft"),
-        environment=EnvironmentConfig(name="textcraft", max_rounds=12),
+        environment=EnvironmentConfig(name="textcraft", max_rounds=14),
         levels=(),
         demonstrations=374,
+        demonstration_samples=8,
         train_tasks=374,
         train_samples=16,
         test_tasks=100,
@@ -171,6 +174,7 @@ def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
             actor="expert",
             output=config.output / "demonstrations",
             tasks=config.tasks("demonstrations", config.demonstrations),
+            samples=config.demonstration_samples,
             disturbed=0.75,
             **shared,
         ),
@@ -251,12 +255,12 @@ def evaluation(config: QuickstartConfig) -> EvaluateConfig:
 
 def demonstration_tokens(config: QuickstartConfig) -> int:
     """Tokens of a row that holds the longest demonstration."""
-    return 384 if config.environment.name == "babyai" else 512
+    return 384 if config.environment.name == "babyai" else 640
 
 
 def episode_tokens(config: QuickstartConfig) -> int:
-    """Tokens of a row, and of a slot of the sampler, that hold the longest episode of an actor."""
-    return 512 if config.environment.name == "babyai" else 1024
+    """Tokens of a row, and of a slot of the sampler; an episode that needs more is cut off."""
+    return 512 if config.environment.name == "babyai" else 640
 
 
 def max_tokens(config: QuickstartConfig) -> int:

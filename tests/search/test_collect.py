@@ -116,6 +116,15 @@ def test_random_actions_of_a_disturbed_demonstration_are_exactly_those_that_carr
             world.step(action.content)
 
 
+def test_demonstrations_of_one_task_have_ids_of_their_own_and_are_disturbed_differently():
+    settings = {"make_environment": LineWorld, "expert": LineExpert(), "seed": 0, "disturbed": 1.0, "disturbance": 0.5}
+    found = list(demonstrate(TASKS, samples=3, **settings))
+    assert len({t.id for t in found}) == 3 * len(TASKS)
+    assert len({tuple(a.content for a in t.actions) for t in found if t.task == "line_4"}) > 1
+    rest = list(demonstrate(TASKS, samples=3, done={t.id for t in found[::2]}, **settings))
+    assert rest == found[1::2]
+
+
 def test_an_open_episode_is_no_trajectory():
     with pytest.raises(ValueError, match="still open"):
         Episode.start(LineWorld(), "line_1").trajectory("x", "train", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, Protocol
@@ -26,34 +27,38 @@ def demonstrate(
     *,
     make_environment: MakeEnvironment,
     expert: Expert,
+    samples: int = 1,
     seed: int,
     disturbed: float = 0.75,
     disturbance: float = 0.2,
     split: str = "train",
     done: Container[str] = (),
 ) -> Iterator[Trajectory]:
-    """Yields one demonstration of every task.
+    """Yields `samples` demonstrations of every task; they differ where they are disturbed.
 
     Clean demonstrations teach no recovery: in a share of the episodes some actions are replaced by uniformly random
     listed ones. `extra["action_loss"]` holds one boolean an action, False on the replaced ones, which must not
     be imitated.
 
     Args:
+        samples: demonstrations a task.
         disturbed: share of the episodes that are disturbed, in [0, 1].
         disturbance: chance that an action of a disturbed episode is random, in [0, 1].
-        done: ids (the task with `/expert`) to leave out.
+        done: ids (the task with `/expert/` and the number of the sample) to leave out.
 
     Raises:
-        ValueError: a share outside [0, 1], or an environment that lists no actions where a random one is due.
+        ValueError: `samples` is below 1, a share lies outside [0, 1], or an environment that lists no actions where a random one is due.
     """
     if not (0.0 <= disturbed <= 1.0 and 0.0 <= disturbance <= 1.0):
         raise ValueError(f"disturbed and disturbance are shares in [0, 1]; got {disturbed} and {disturbance}.")
+    if samples < 1:
+        raise ValueError(f"demonstrate needs samples >= 1; got {samples}.")
     environment = make_environment()
-    for task in tasks:
-        identifier = f"{task}/expert"
+    for task, sample in itertools.product(tasks, range(samples)):
+        identifier = f"{task}/expert/{sample}"
         if identifier in done:
             continue
-        draw = random.Random(stable_seed("demonstrate", seed, task))
+        draw = random.Random(stable_seed("demonstrate", seed, task, sample))
         chance = disturbance if draw.random() < disturbed else 0.0
         yield _demonstration(environment, task, expert, draw, chance, identifier, split)
     environment.close()
