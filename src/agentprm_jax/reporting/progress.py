@@ -24,8 +24,13 @@ def progress(items: Iterable[Item], label: str, *, total: int, done: int = 0) ->
             yield item
             now = time.monotonic()
             rate = count / max(now - start, 1e-6)
-            bar.update(task, completed=done + count, rate=f"{rate:,.0f}/s")
+            bar.update(task, completed=done + count, rate=_per_time(rate))
             if not console.is_terminal and (now - printed > _SECONDS_BETWEEN_LINES or done + count == total):
                 printed = now
                 left = (total - done - count) / rate
-                console.print(f"{label}: {done + count:,}/{total:,}, {rate:,.0f}/s, {left:.0f} s left", highlight=False)
+                console.print(f"{label}: {done + count:,}/{total:,}, {_per_time(rate)}, {left:.0f} s left", highlight=False)
+
+
+def _per_time(rate: float) -> str:
+    """A rate given a second, in the unit in which it is a number of at least about one."""
+    return f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:,.1f}/min"
