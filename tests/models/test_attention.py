@@ -12,9 +12,11 @@ from tests.models.tiny_models import quick_jit
 blockwise_attention = quick_jit(blockwise.blockwise_attention)
 
 
-def plain(queries, keys, values, segments):
+def plain(queries, keys, values, segments, branches=None):
     length = segments.shape[1]
     seen = np.tril(np.ones((length, length), bool)) & (segments[:, :, None] == segments[:, None, :])
+    if branches is not None:
+        seen &= (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
     scores = jnp.einsum("bkgte,bkse->bkgts", queries, keys) / np.sqrt(queries.shape[-1])
     weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, -jnp.inf), axis=-1)
     return jnp.einsum("bkgts,bkse->bkgte", weights, values)
@@ -36,6 +38,24 @@ def test_blocks_change_nothing(length):
     np.testing.assert_allclose(
         blockwise_attention(*arrays, segments), plain_attention(*arrays, segments), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("length", [5, 64, 150])
+def test_a_branch_sees_what_is_shared_and_itself_in_value_and_gradient(length):
+    *arrays, segments = inputs_of(length)
+    branches = np.random.default_rng(2).integers(0, 3, segments.shape).astype(np.int32)
+
+    def value_and_gradient(attention):
+        def both(*arguments):
+            value, back = jax.vjp(lambda *a: attention(*a, segments, branches), *arguments)
+            return value, back(jnp.cos(jnp.arange(value.size, dtype=jnp.float32)).reshape(value.shape))
+
+        value, gradients = quick_jit(both)(*arrays)
+        return value, *gradients
+
+    pairs = zip(value_and_gradient(blockwise.blockwise_attention), value_and_gradient(plain), strict=True)
+    for ours, expected in pairs:
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [5, 64, 150])

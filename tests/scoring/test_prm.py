@@ -43,6 +43,36 @@ def test_what_follows_the_last_action_of_a_conversation_has_no_influence(prm, tr
     assert short == pytest.approx(long, abs=1e-6)
 
 
+def candidates_of(trajectory, texts):
+    begun = list(trajectory.messages[:-1])
+    return [[*begun, Message("assistant", text, action=True)] for text in texts]
+
+
+def test_candidates_of_one_conversation_score_as_each_does_alone(prm, trajectories):
+    texts = ["a", "b c", "a b c d e f g h", "", "l"]
+    conversations = [one for made in trajectories(5) for one in candidates_of(made, texts)]
+    order = np.random.default_rng(0).permutation(len(conversations)).tolist()
+    together = prm.score_conversations([conversations[place] for place in order])
+    alone = [prm.score_conversations([conversations[place]])[0] for place in order]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_what_candidates_share_is_computed_once(decoder_config, encoder, trajectories):
+    fresh = Prm(decoder_config, init_reward_model(decoder_config, jax.random.key(1)), encoder, initial_value=0.0)
+    (made,) = trajectories(1, steps=4)
+    conversations = candidates_of(made, ["a", "b c", "d e f"])
+    fresh.score_conversations(conversations)
+    assert fresh.tokens_scored == len(encoder.prompt_tokens(made.messages[:-1])) + (1 + 1) + (2 + 1) + (3 + 1)
+
+
+def test_more_candidates_than_one_row_should_hold_are_shared_out(prm, trajectories):
+    (made,) = trajectories(1, steps=2)
+    texts = [" ".join(np.random.default_rng(k).choice(list("abcdef"), 20)) for k in range(40)]
+    conversations = candidates_of(made, texts)
+    apart = [prm.score_conversations([one])[0] for one in conversations[::13]]
+    np.testing.assert_allclose(prm.score_conversations(conversations)[::13], apart, atol=1e-5)
+
+
 def test_an_assistant_message_that_is_no_action_is_not_read(prm):
     opening = [Message("user", "a b"), Message("assistant", "c"), Message("user", "d")]
     with pytest.raises(ValueError, match=r"Conversation 0 should have an action .* got user, assistant, user"):
@@ -71,7 +101,7 @@ def test_tokens_scored_counts_tokens_and_no_padding(decoder_config, encoder, tra
     fresh = Prm(decoder_config, params, encoder, initial_value=0.0)
     made = trajectories(7)
     fresh.score(made)
-    assert fresh.tokens_scored == sum(len(encoder.encode(one).tokens) for one in made)
+    assert fresh.tokens_scored == sum(len(encoder.encode(one).up_to_last_action().tokens) for one in made)
 
 
 def test_few_shapes_are_compiled_whatever_the_number_of_trajectories(decoder_config, encoder, trajectories):

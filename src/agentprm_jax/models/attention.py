@@ -27,6 +27,7 @@ class Context(NamedTuple):
     sin: Array  # [b, t, 1, e / 2]
     segments: Array | None  # [b, t]; tokens see tokens of their own segment only; None: one segment a row
     lengths: Array | None  # [b]; how many columns of the past are visible; None where there is no past
+    branches: Array | None = None  # [b, t]; tokens see branch 0 and their own of their segment; None: all is branch 0
 
 
 def attend(
@@ -44,7 +45,7 @@ def attend(
     groups = queries.reshape(b, keys.shape[1], -1, t, e)
     if past is None:
         segments = jnp.zeros((b, t), jnp.int32) if context.segments is None else context.segments
-        mixed = blockwise_attention(groups, keys, values, segments)
+        mixed = blockwise_attention(groups, keys, values, segments, context.branches)
     else:
         assert context.lengths is not None, "A past comes with the number of its visible columns."
         mixed = cached_attention(groups, keys, values, past, context.lengths)

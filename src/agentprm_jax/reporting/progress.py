@@ -28,7 +28,9 @@ def progress(items: Iterable[Item], label: str, *, total: int, done: int = 0) ->
             if not console.is_terminal and (now - printed > _SECONDS_BETWEEN_LINES or done + count == total):
                 printed = now
                 left = (total - done - count) / rate
-                console.print(f"{label}: {done + count:,}/{total:,}, {_per_time(rate)}, {left:.0f} s left", highlight=False)
+                console.print(
+                    f"{label}: {done + count:,}/{total:,}, {_per_time(rate)}, {left:.0f} s left", highlight=False
+                )
 
 
 def _per_time(rate: float) -> str:

@@ -1,7 +1,7 @@
 """The process reward model as a scorer: promise and progress of every step."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,13 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
-from agentprm_jax.data.encode import ChatEncoder, EncodedTrajectory
+from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message, Trajectory
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.scoring.prm_files import PrmRecord, check_vocabulary, load_prm, save_prm, to_json
-from agentprm_jax.scoring.readout import TOKENS_PER_BATCH, read_values
+from agentprm_jax.scoring.readout import TOKENS_PER_BATCH, Tree, read_values
+
+_TOKEN_BYTES = 4
+_MOST_TOKENS_ON_BRANCHES = 128
+"""Tokens of actions that are read beside each other after one conversation, where that is not longer itself."""
 
 
 class Prm:
@@ -110,37 +114,71 @@ class Prm:
         Raises:
             ValueError: a trajectory cannot be encoded, or is longer than the model is meant for; names its id.
         """
-        values = self._values([self.encoder.encode(trajectory).up_to_last_action() for trajectory in trajectories])
+        trees = [Tree.of_trajectory(self.encoder.encode(trajectory)) for trajectory in trajectories]
+        for trajectory, tree in zip(trajectories, trees, strict=True):
+            self._check_length(trajectory.id, len(tree.tokens))
+        values = self._values(trees)
         return [StepScores.from_promise(promise.tolist(), self.initial_value) for promise in values]
 
     def score_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
         """Promise of the last action of each conversation, in order; what follows that action has no influence.
 
+        Conversations that differ in their last action only share the work on what precedes it.
+
         Raises:
             ValueError: a conversation has no action after its first message, cannot be encoded, or is longer than the
                 model is meant for; gives its number.
         """
-        encoded = [self._encode_conversation(index, messages) for index, messages in enumerate(conversations)]
-        return [float(promise[0]) for promise in self._values(encoded)]
+        places: dict[bytes, list[int]] = {}
+        actions: list[list[int]] = []
+        for index, messages in enumerate(conversations):
+            before, action = self._split_conversation(index, messages)
+            self._check_length(f"conversation {index}", len(before) // _TOKEN_BYTES + len(action))
+            places.setdefault(before, []).append(index)
+            actions.append(action)
+        groups = [
+            (np.frombuffer(before, np.int32).tolist(), part)
+            for before, members in places.items()
+            for part in _parts(members, actions, max(len(before) // _TOKEN_BYTES, _MOST_TOKENS_ON_BRANCHES))
+        ]
+        values = self._values(
+            [Tree.of_continuations(stem, [actions[place] for place in part]) for stem, part in groups]
+        )
+        found = {
+            place: float(value)
+            for (_, part), promise in zip(groups, values, strict=True)
+            for place, value in zip(part, promise, strict=True)
+        }
+        return [found[index] for index in range(len(conversations))]
 
-    def _encode_conversation(self, index: int, messages: Sequence[Message]) -> EncodedTrajectory:
+    def _split_conversation(self, index: int, messages: Sequence[Message]) -> tuple[bytes, list[int]]:
+        """Tokens up to the last action, as int32, and those of the action."""
         last = next((place for place in reversed(range(1, len(messages))) if messages[place].action), None)
         if last is None:
             roles = ", ".join(message.role for message in messages) or "no message"
             raise ValueError(f"Conversation {index} should have an action after its first message, got {roles}.")
-        before = self.encoder.prompt_tokens(messages[:last])
-        tokens = np.asarray([*before, *self.encoder.action_tokens(messages[last].content)], np.int32)
-        readouts = np.asarray([len(tokens) - 1], np.int32)
-        return EncodedTrajectory(tokens, readouts, np.arange(len(tokens)) >= len(before), f"conversation {index}", "")
+        before = np.asarray(self.encoder.prompt_tokens(messages[:last]), np.int32)
+        return before.tobytes(), self.encoder.action_tokens(messages[last].content)
 
-    def _values(self, encoded: Sequence[EncodedTrajectory]) -> list[Float32[np.ndarray, "u"]]:
-        if not encoded:
-            return []
-        for one in encoded:
-            if len(one.tokens) > self.config.max_positions:
-                raise ValueError(
-                    f"{one.id} has {len(one.tokens)} tokens, but PRM {self.name} is meant for at most "
-                    f"{self.config.max_positions} (max_positions)."
-                )
-        self.tokens_scored += sum(len(one.tokens) for one in encoded)
-        return read_values(self.config, self._params, encoded, self._tokens_per_batch)
+    def _check_length(self, name: str, tokens: int) -> None:
+        if tokens > self.config.max_positions:
+            raise ValueError(
+                f"{name} has {tokens} tokens, but PRM {self.name} is meant for at most {self.config.max_positions} "
+                "(max_positions)."
+            )
+
+    def _values(self, trees: Sequence[Tree]) -> list[Float32[np.ndarray, "u"]]:
+        self.tokens_scored += sum(len(tree.tokens) for tree in trees)
+        return read_values(self.config, self._params, trees, self._tokens_per_batch) if trees else []
+
+
+def _parts(members: Sequence[int], actions: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
+    """The members in groups whose actions have at most `most` tokens together, or of one."""
+    part, tokens = [], 0
+    for member in members:
+        if part and tokens + len(actions[member]) > most:
+            yield part
+            part, tokens = [], 0
+        part.append(member)
+        tokens += len(actions[member])
+    yield part

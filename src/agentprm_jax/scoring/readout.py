@@ -1,4 +1,4 @@
-"""Values of many encoded trajectories in few forward passes of few shapes."""
+"""Values of many conversations in few forward passes of few shapes; what conversations share is computed once."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -6,68 +6,100 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int32
 
-from agentprm_jax.data.batch import Example
 from agentprm_jax.data.encode import EncodedTrajectory
-from agentprm_jax.data.packing import ROW_LENGTHS, PackedRows, pack
+from agentprm_jax.data.packing import ROW_LENGTHS, assign_rows
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.forward import Params, promises
+from agentprm_jax.models.forward import Params, gather_tokens, hidden_states, values_of
 
 TOKENS_PER_BATCH = 2048
 """Tokens of a full forward pass. On a CPU more would leave the processor's cache; an accelerator wants more."""
 _SHORTEST_ROW = 256
 
 
+class Tree(NamedTuple):
+    """Tokens to be read at some places: a stem, and branches that each continue the stem and do not see each other.
+
+    Attributes:
+        tokens: int32 [t].
+        positions: int32 [t]. Position of each token in its own conversation.
+        branches: int32 [t]. 0 on the stem, which all branches see; from 1 on the branches, in order.
+        readouts: int32 [u]. Columns to read.
+    """
+
+    tokens: Int32[np.ndarray, " t"]
+    positions: Int32[np.ndarray, " t"]
+    branches: Int32[np.ndarray, " t"]
+    readouts: Int32[np.ndarray, " u"]
+
+    @classmethod
+    def of_trajectory(cls, encoded: EncodedTrajectory) -> "Tree":
+        """A stem alone, up to the last action and read after every action."""
+        known = encoded.up_to_last_action()
+        count = len(known.tokens)
+        return cls(known.tokens, np.arange(count, dtype=np.int32), np.zeros(count, np.int32), known.readouts)
+
+    @classmethod
+    def of_continuations(cls, stem: Sequence[int], continuations: Sequence[Sequence[int]]) -> "Tree":
+        """A stem with continuations, each of one token or more and read at its last."""
+        lengths = np.array([len(one) for one in continuations])
+        tokens = np.concatenate([np.asarray(part, np.int32) for part in (stem, *continuations)])
+        positions = [np.arange(len(stem)), *(len(stem) + np.arange(length) for length in lengths)]
+        branches = np.repeat(np.arange(len(lengths) + 1), [len(stem), *lengths])
+        readouts = len(stem) + np.cumsum(lengths) - 1
+        return cls(tokens, *(part.astype(np.int32) for part in (np.concatenate(positions), branches, readouts)))
+
+
 class ReadoutRows(NamedTuple):
-    """Packed rows, with the places to be read of all trajectories of a row in one list."""
+    """Trees that share rows, with the places to be read of all trees of a row in one list."""
 
     tokens: np.ndarray  # int32 [b, t]
     positions: np.ndarray  # int32 [b, t]
-    segments: np.ndarray  # int32 [b, t]
-    readouts: np.ndarray  # int32 [b, 1, u]; 0 where there is nothing to read
+    segments: np.ndarray  # int32 [b, t]; trees, from 1
+    branches: np.ndarray  # int32 [b, t]
+    readouts: np.ndarray  # int32 [b, u]; 0 where there is nothing to read
 
 
 @partial(jax.jit, static_argnames="config")
 def read_rows(config: DecoderConfig, params: Params, rows: ReadoutRows) -> Float[Array, "b u"]:
     """Values at the read-outs of each row, float32."""
-    return promises(config, params, rows)[:, 0]
+    hidden = hidden_states(
+        config, params["decoder"], rows.tokens, rows.positions, rows.segments, branches=rows.branches
+    )
+    return values_of(config, params, gather_tokens(hidden, rows.readouts))
 
 
 def read_values(
-    config: DecoderConfig,
-    params: Params,
-    encoded: Sequence[EncodedTrajectory],
-    tokens_per_batch: int,
+    config: DecoderConfig, params: Params, trees: Sequence[Tree], tokens_per_batch: int
 ) -> list[Float32[np.ndarray, "u"]]:
-    """The value at every read-out of every trajectory.
+    """The value at every read-out of every tree.
 
-    One forward pass values all steps of the trajectories in it. Shapes come from a closed set: trajectories share
-    rows of a standard length, a batch is full or a quarter or a sixteenth of that, and its rows have room for a power
-    of two of read-outs.
+    One forward pass values all steps of the trees in it. Shapes come from a closed set: trees share rows of a standard
+    length, a batch is full or a quarter or a sixteenth of that, and its rows have room for a power of two of read-outs.
 
     Args:
         config: shape of the decoder.
         params: a reward model.
-        encoded: what to value.
+        trees: what to value.
         tokens_per_batch: tokens of a full forward pass; at least one row is taken.
 
     Returns:
-        One array for each trajectory, in order.
+        One array for each tree, in order.
     """
     values: dict[int, np.ndarray] = {}
-    for length, places in _by_row_length(encoded).items():
-        group = [encoded[place] for place in places]
+    for length, places in _by_row_length(trees).items():
+        group = [trees[place] for place in places]
         for member, read in _read_group(config, params, group, length, max(1, tokens_per_batch // length)):
             values[places[member]] = read
-    return [values[place] for place in range(len(encoded))]
+    return [values[place] for place in range(len(trees))]
 
 
-def _by_row_length(encoded: Sequence[EncodedTrajectory]) -> dict[int, list[int]]:
-    """Places of the trajectories by the length of the row that they are to share."""
+def _by_row_length(trees: Sequence[Tree]) -> dict[int, list[int]]:
+    """Places of the trees by the length of the row that they are to share."""
     groups: dict[int, list[int]] = {}
-    for place, one in enumerate(encoded):
-        count = len(one.tokens)
+    for place, tree in enumerate(trees):
+        count = len(tree.tokens)
         wanted = _SHORTEST_ROW if count <= _SHORTEST_ROW else 2 * count
         length = next((length for length in ROW_LENGTHS if length >= wanted), ROW_LENGTHS[-1])
         groups.setdefault(max(length, count), []).append(place)
@@ -75,41 +107,47 @@ def _by_row_length(encoded: Sequence[EncodedTrajectory]) -> dict[int, list[int]]
 
 
 def _read_group(
-    config: DecoderConfig, params: Params, encoded: Sequence[EncodedTrajectory], length: int, full: int
+    config: DecoderConfig, params: Params, trees: Sequence[Tree], length: int, full: int
 ) -> Iterator[tuple[int, Float32[np.ndarray, "u"]]]:
-    """Values of trajectories that share rows of one length, with their places.
+    """Values of trees that share rows of one length, with their places.
 
     All work is dispatched before any result is waited for.
     """
-    packed = pack([Example(one, 0.0, 0.0, (1.0,) * len(one.readouts)) for one in encoded], length=length)
-    steps = [len(one.readouts) for one in encoded]
-    room = _power_of_two(max(sum(steps[member] for member in row) for row in packed.members))
+    rows = assign_rows([len(tree.tokens) for tree in trees], length)
+    room = _power_of_two(max(sum(len(trees[member].readouts) for member in row) for row in rows))
     waiting = []
-    for chosen in _batches(len(packed), full):
-        waiting.append((chosen, read_rows(config, params, _readout_rows(packed, chosen, room))))
+    for chosen in _batches(rows, full):
+        laid = _lay_out([[trees[member] for member in row] for row in chosen], length, room)
+        waiting.append((chosen, read_rows(config, params, laid)))
     for chosen, lines in waiting:
         for row, line in zip(chosen, np.asarray(lines), strict=True):
-            members = packed.members[row] if row >= 0 else ()
-            starts = np.cumsum([0, *(steps[member] for member in members)])
-            for member, start in zip(members, starts, strict=False):
-                yield member, line[start : start + steps[member]]
+            start = 0
+            for member in row:
+                stop = start + len(trees[member].readouts)
+                yield member, line[start:stop]
+                start = stop
 
 
-def _batches(rows: int, full: int) -> Iterator[list[int]]:
-    """Row numbers of each batch; what is left over fills up the smallest batch that holds it, with -1."""
-    for start in range(0, rows, full):
-        chosen = list(range(start, min(start + full, rows)))
+def _batches(rows: Sequence[list[int]], full: int) -> Iterator[list[list[int]]]:
+    """The rows of each batch; what is left over fills up the smallest batch that holds it, with empty rows."""
+    for start in range(0, len(rows), full):
+        chosen = list(rows[start : start + full])
         size = min(size for size in (full, -(-full // 4), -(-full // 16)) if size >= len(chosen))
-        yield chosen + [-1] * (size - len(chosen))
+        yield chosen + [[] for _ in range(size - len(chosen))]
 
 
-def _readout_rows(packed: PackedRows, chosen: Sequence[int], room: int) -> ReadoutRows:
-    batch = packed.batch(chosen)
-    readouts = np.zeros((len(chosen), 1, room), np.int32)
-    for row, (columns, mask) in enumerate(zip(batch.readouts, batch.step_mask, strict=True)):
-        real = columns[mask]
-        readouts[row, 0, : len(real)] = real
-    return ReadoutRows(batch.tokens, batch.positions, batch.segments, readouts)
+def _lay_out(rows: Sequence[Sequence[Tree]], length: int, room: int) -> ReadoutRows:
+    shape = (len(rows), length)
+    laid = ReadoutRows(*(np.zeros(shape, np.int32) for _ in range(4)), np.zeros((len(rows), room), np.int32))
+    for row, trees in enumerate(rows):
+        start = read = 0
+        for segment, tree in enumerate(trees, 1):
+            place = slice(start, start + len(tree.tokens))
+            laid.tokens[row, place], laid.positions[row, place] = tree.tokens, tree.positions
+            laid.segments[row, place], laid.branches[row, place] = segment, tree.branches
+            laid.readouts[row, read : read + len(tree.readouts)] = start + tree.readouts
+            start, read = place.stop, read + len(tree.readouts)
+    return laid
 
 
 def _power_of_two(needed: int) -> int:

@@ -47,7 +47,8 @@ def demonstrate(
         done: ids (the task with `/expert/` and the number of the sample) to leave out.
 
     Raises:
-        ValueError: `samples` is below 1, a share lies outside [0, 1], or an environment that lists no actions where a random one is due.
+        ValueError: `samples` is below 1, a share lies outside [0, 1], or an environment lists no actions where a random
+            one is due.
     """
     if not (0.0 <= disturbed <= 1.0 and 0.0 <= disturbance <= 1.0):
         raise ValueError(f"disturbed and disturbance are shares in [0, 1]; got {disturbed} and {disturbance}.")
