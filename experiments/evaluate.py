@@ -13,6 +13,7 @@ kept, so that an interrupted evaluation goes on with the next one.
 from __future__ import annotations
 
 import datetime
+import functools
 import shlex
 import sys
 import time
@@ -121,9 +122,9 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
     method, seed = prm.name.rsplit("-", 1)
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored
-    actor = load_actor(config.actor, config.sampler)
+    actor = proposer(config.actor, config.sampler)
     beams = {}
-    for size in config.beams:
+    for size in reversed(config.beams):  # the largest first: much of what the others need is remembered then
         before = prm.tokens_scored
         found = search(config, size, actor, prm, finished_first=False)
         beams[size] = outcomes_of(found, (prm.tokens_scored - before) / len(found))
@@ -141,7 +142,7 @@ def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
     from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
     from agentprm_jax.scoring.random_scorer import RandomScorer
 
-    actor = load_actor(config.actor, config.sampler)
+    actor = proposer(config.actor, config.sampler)
     for method, finished_first in (("random_beam", False), ("random_beam_finished_first", True)):
         path = folder / f"{method}-{seed}.json"
         if path.exists():
@@ -155,6 +156,14 @@ def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
         write_evaluation(
             path, Evaluation(method=method, seed=seed, promises=[], pool_tokens=0, beams=beams, minutes=minutes)
         )
+
+
+@functools.cache
+def proposer(folder: Path, sampler: SamplerConfig) -> Actor:
+    """The actor of all searches in this process: what one has asked is at hand for the next."""
+    from agentprm_jax.actors.remembering import RememberingActor
+
+    return RememberingActor(load_actor(folder, sampler))
 
 
 def search(
