@@ -72,8 +72,8 @@ class EvaluateConfig:
     """Numbers of samples N of Best-of-N."""
     beams: tuple[str, ...] = ("1x4", "2x2", "4x4")
     """Sizes NxM of beam search: N nodes, M candidates each."""
-    temperature: float = 1.0
-    """Of the candidates in beam search; the paper takes 0.7."""
+    temperature: float = 0.7
+    """Of the candidates in beam search; 0.7 as in the paper."""
     max_tokens: int = 16
     """Most tokens of an action."""
     concurrency: int = 2048
@@ -233,6 +233,7 @@ def read_measurements(config: EvaluateConfig) -> Measurements:
         pool=pool,
         sizes=config.sizes,
         beams=config.beams,
+        beam_temperature=config.temperature,
         evaluations=tuple(read_evaluation(config.output / MEASUREMENTS / f"{name}.json") for name in names),
         greedy=outcomes(config.greedy),
         expert=outcomes(config.expert),

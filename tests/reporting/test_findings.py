@@ -68,6 +68,7 @@ def findings():
             pool=made_pool(),
             sizes=(1, 4, 8),
             beams=("2x2",),
+            beam_temperature=0.7,
             evaluations=tuple(evaluations),
             greedy=zeros,
             expert=ones,
@@ -176,3 +177,9 @@ def test_two_evaluations_of_one_method_and_seed_are_refused():
 def test_a_task_without_a_trajectory_is_named():
     with pytest.raises(ValueError, match="b"):
         outcomes_by_task({"a": 1.0}, ["a", "b"])
+
+
+def test_the_table_says_how_its_figures_were_sampled():
+    caption = findings().search_table().caption
+    assert f"{TASKS} held-out tasks" in caption
+    assert "N nodes, M candidates each at temperature 0.7" in caption

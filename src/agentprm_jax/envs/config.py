@@ -16,7 +16,7 @@ class EnvironmentConfig:
     """How an episode ends: as in AgentGym, or by the actor's own `finish`, which does not give the outcome away."""
     text: Literal["agentgym", "compact"] = "compact"
     """Wording of observations: AgentGym's sentences, or a closed vocabulary of about a hundred words."""
-    max_rounds: int = 8
+    max_rounds: int = 10
     """Actions after which an episode is cut off."""
 
     def __post_init__(self) -> None:

@@ -34,6 +34,7 @@ class Measurements:
         pool: samples of the actor.
         sizes: numbers of samples N of Best-of-N.
         beams: sizes of beam search, such as "2x2".
+        beam_temperature: of the candidates in beam search.
         evaluations: of every method and seed, and of the beams with random scores.
         greedy: outcome of greedy decoding on each task.
         expert: outcome of the scripted expert on each task.
@@ -43,6 +44,7 @@ class Measurements:
     pool: Pool
     sizes: tuple[int, ...]
     beams: tuple[str, ...]
+    beam_temperature: float
     evaluations: tuple[Evaluation, ...]
     greedy: Float[np.ndarray, " task"]
     expert: Float[np.ndarray, " task"]
@@ -89,7 +91,8 @@ class Findings:
             name=SEARCH_TABLE,
             caption=(
                 f"Mean outcome on {len(self.measured.pool.tasks)} held-out tasks. BoN@N: unbiased estimate over all "
-                f"subsets of {self.measured.pool.shape[1]} samples; beam @NxM: N nodes, M candidates each."
+                f"subsets of {self.measured.pool.shape[1]} samples; beam @NxM: N nodes, M candidates each at "
+                f"temperature {self.measured.beam_temperature:g}."
             ),
             columns=tuple(_search_column(key) for key in self.columns),
             rows=tuple(self._row(name, kind) for name, kind in kinds.items()),
