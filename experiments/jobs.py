@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -44,7 +45,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iter
 
     Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log, compiled
     programs to `cache`, from where other workers and later runs take them. Workers end when this process does, however
-    it ends.
+    it ends; an interrupt is passed on to the jobs that are running, so that they save what they have.
 
     Raises:
         ValueError: a job needs one that does not come before it.
@@ -57,7 +58,13 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iter
     for number in range(workers):
         numbers.put(number)
     with ProcessPoolExecutor(workers, context, _start_worker, (numbers, workers, str(cache))) as pool:
-        yield from _drain(pool, jobs, logs, workers)
+        try:
+            yield from _drain(pool, jobs, logs, workers)
+        except (KeyboardInterrupt, GeneratorExit):
+            for worker in multiprocessing.active_children():
+                if worker.pid is not None:
+                    os.kill(worker.pid, signal.SIGINT)
+            raise
 
 
 def _drain(pool: ProcessPoolExecutor, jobs: Sequence[Job], logs: Path, workers: int) -> Iterator[str]:
@@ -87,11 +94,14 @@ def _raise_failure(job: Job, future: Future, logs: Path) -> None:
 def _run(job: Job, log: Path) -> None:
     """In the worker: calls the job's function with its output in the log."""
     with log.open("a", encoding="utf-8") as file, _output_to(file.fileno()):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             getattr(importlib.import_module(job.module), job.function)(*job.arguments)
         except BaseException:
             traceback.print_exc()
             raise
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
@@ -115,7 +125,12 @@ def _redirect(output: int, errors: int) -> None:
 
 
 def _start_worker(numbers: Any, workers: int, cache: str) -> None:
-    """In the worker: takes a core, watches the parent, and shares compiled programs."""
+    """In the worker: takes a core, watches the parent, and shares compiled programs.
+
+    A terminal's interrupt goes to the parent alone, which passes it on to workers that have something to save.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
     number = numbers.get()
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,6 +1,7 @@
 """Functions that worker processes call in tests."""
 
 import pathlib
+import time
 
 
 def write(path, text):
@@ -17,3 +18,13 @@ def copy(source, target):
 def fail():
     """Fails."""
     raise ValueError("no such luck")
+
+
+def wait(started, stopped):
+    """Waits to be interrupted, and says that it was."""
+    pathlib.Path(started).write_text("")
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pathlib.Path(stopped).write_text("interrupted")
+        raise

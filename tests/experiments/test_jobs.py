@@ -1,5 +1,11 @@
 """Laws of the job runner."""
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
 import pytest
 from jobs import Job, JobFailed, run_jobs
 
@@ -35,3 +41,20 @@ def test_a_job_that_needs_a_later_one_is_refused_before_anything_runs(tmp_path):
             run_jobs([write("a", tmp_path, ("b",)), write("b", tmp_path)], 1, tmp_path / "logs", tmp_path / "compiled")
         )
     assert not (tmp_path / "a").exists()
+
+
+def test_an_interrupt_reaches_the_jobs_that_are_running_and_ends_the_workers(tmp_path):
+    wait = Job("wait", "made_jobs", "wait", (str(tmp_path / "started"), str(tmp_path / "stopped")))
+    names = run_jobs([write("first", tmp_path), wait], 1, tmp_path / "logs", tmp_path / "compiled")
+    assert next(names) == "first"
+
+    def interrupt():
+        while not (tmp_path / "started").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(names)
+    assert (tmp_path / "stopped").read_text() == "interrupted"
+    assert not multiprocessing.active_children()
