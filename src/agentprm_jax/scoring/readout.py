@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -52,13 +52,16 @@ class Tree(NamedTuple):
 
 
 class ReadoutRows(NamedTuple):
-    """Trees that share rows, with the places to be read of all trees of a row in one list."""
+    """Trees that share rows, with the places to be read of all trees of a row in one list.
 
-    tokens: np.ndarray  # int32 [b, t]
-    positions: np.ndarray  # int32 [b, t]
-    segments: np.ndarray  # int32 [b, t]; trees, from 1
-    branches: np.ndarray  # int32 [b, t]
-    readouts: np.ndarray  # int32 [b, u]; 0 where there is nothing to read
+    NumPy's arrays outside jit, traced ones inside.
+    """
+
+    tokens: Any  # int32 [b, t]
+    positions: Any  # int32 [b, t]
+    segments: Any  # int32 [b, t]; trees, from 1
+    branches: Any  # int32 [b, t]
+    readouts: Any  # int32 [b, u]; 0 where there is nothing to read
 
 
 @partial(jax.jit, static_argnames="config")
@@ -138,7 +141,8 @@ def _batches(rows: Sequence[list[int]], full: int) -> Iterator[list[list[int]]]:
 
 def _lay_out(rows: Sequence[Sequence[Tree]], length: int, room: int) -> ReadoutRows:
     shape = (len(rows), length)
-    laid = ReadoutRows(*(np.zeros(shape, np.int32) for _ in range(4)), np.zeros((len(rows), room), np.int32))
+    tokens, positions, segments, branches = (np.zeros(shape, np.int32) for _ in range(4))
+    laid = ReadoutRows(tokens, positions, segments, branches, np.zeros((len(rows), room), np.int32))
     for row, trees in enumerate(rows):
         start = read = 0
         for segment, tree in enumerate(trees, 1):
