@@ -56,11 +56,11 @@ class QuickstartConfig:
     """Demonstrations of each of them."""
     actor_steps: int = 400
     """Updates of the actor."""
-    trunk_steps: int = 800
+    trunk_steps: int = 1000
     """Updates of the language model that PRMs start from; it learns to predict observations too."""
-    train_tasks: int = 2400
+    train_tasks: int = 3000
     """Tasks on which the actor plays for the PRMs."""
-    train_samples: int = 3
+    train_samples: int = 2
     """Trajectories of each of them."""
     methods: tuple[str, ...] = ("agentprm", "agentprm_no_la", "pvm", "orm")
     """PRMs to train."""
