@@ -2,7 +2,7 @@
 
 Command:
 
-    uv run experiments/quickstart.py                      # about a quarter of an hour on two cores
+    uv run experiments/quickstart.py                      # about 18 minutes on two cores
     uv run experiments/quickstart.py --preset full        # five PRM seeds, twice the tasks, beam @8x8
     uv run experiments/quickstart.py --preset textcraft   # the same in TextCraft
 
