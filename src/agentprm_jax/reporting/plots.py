@@ -113,7 +113,7 @@ def comparison_intervals(comparisons: Sequence[Comparison]) -> Figure:
         axes.set_yticks(range(len(comparisons)), names)
         axes.set_ylim(-0.6, len(comparisons) - 0.4)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("difference in mean outcome; a hollow dot means the interval contains zero")
+        axes.set_xlabel("difference in mean outcome\n(hollow: the interval contains zero)")
         short_decimals(axes, "x")
     return figure
 
