@@ -71,7 +71,7 @@ def main(config: CollectConfig) -> None:
     from agentprm_jax.reporting.progress import progress
     from agentprm_jax.reporting.stage import StageFolder
 
-    stage = StageFolder(config.output, f"collect {config.output.name}", config, ignore=("output", "sampler"))
+    stage = StageFolder(config.output, f"collect {config.output.name}", config, ignore=("output",))
     if stage.done:
         return
     path = config.output / TRAJECTORIES

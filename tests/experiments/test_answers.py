@@ -56,3 +56,10 @@ def test_an_output_folder_of_another_run_is_refused_and_kept(tmp_path, count):
     before = (tmp_path / "x" / "trajectories.jsonl").read_bytes()
     assert f"tasks.count was 3 and is now {count}" in answer("collect", *arguments, count)
     assert (tmp_path / "x" / "trajectories.jsonl").read_bytes() == before
+
+
+def test_a_collection_is_not_continued_with_other_room_for_conversations_since_that_ends_episodes(tmp_path):
+    arguments = ("--actor", "expert", "--output", tmp_path / "x", "--tasks.levels", "PickupLoc", "--tasks.count", 3)
+    first = [sys.executable, str(EXPERIMENTS / "collect.py"), *map(str, arguments)]
+    subprocess.run(first, check=True, capture_output=True)
+    assert "sampler.capacity was 256 and is now 300" in answer("collect", *arguments, "--sampler.capacity", 300)
