@@ -8,6 +8,9 @@ import numpy as np
 from tiny_training import RandomBatches, tiny_program
 
 from agentprm_jax.training.loop import place_batch
+from agentprm_jax.training.mesh import path_name
+
+QUERY = "decoder/layers/attention/query/kernel"
 
 
 def shards(array):
@@ -22,8 +25,10 @@ def run(program):
         batch = place_batch(program.mesh, batches[index])
         state, metrics = program.train_step(state, batch, np.int32(index))
         losses.append(float(metrics["loss"]))
-    trees = (state.params, state.opt_state[1].mu)
-    query, query_moment = (tree["decoder"]["layers"]["attention"]["query"]["kernel"] for tree in trees)
+    query, query_moment = (
+        next(leaf for path, leaf in jax.tree.leaves_with_path(tree) if path_name(path).endswith(end))
+        for tree, end in ((state.params, QUERY), (state.opt_state, "mu/" + QUERY))
+    )
     return {
         "losses": losses,
         "params": [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(state.params)],
@@ -36,5 +41,5 @@ def run(program):
 
 
 if __name__ == "__main__":
-    kind, *meshes = json.loads(sys.argv[1])
-    print(json.dumps([run(tiny_program(kind, mesh=mesh)) for mesh in meshes]))
+    kind, rule, *meshes = json.loads(sys.argv[1])
+    print(json.dumps([run(tiny_program(kind, mesh=mesh, rule=rule)) for mesh in meshes]))

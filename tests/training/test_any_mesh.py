@@ -13,8 +13,8 @@ ONE = (1, 1, 1)
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def train_on(kind, *meshes):
-    command = [sys.executable, str(SCRIPT), json.dumps([kind, *meshes])]
+def train_on(kind, *meshes, rule="adamw"):
+    command = [sys.executable, str(SCRIPT), json.dumps([kind, rule, *meshes])]
     devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": QUICK_COMPILATION}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=devices)
     assert result.returncode == 0, result.stderr
@@ -46,10 +46,10 @@ def test_eight_devices_with_all_axes_in_use_train_as_one_does(prm_program):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["prm", "sft"])
-def test_every_shape_of_eight_devices_trains_as_one_does(kind):
+@pytest.mark.parametrize(("kind", "rule"), [("prm", "adamw"), ("sft", "adamw"), ("sft", "muon")])
+def test_every_shape_of_eight_devices_trains_as_one_does(kind, rule):
     meshes = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
-    results = train_on(kind, ONE, *meshes)
+    results = train_on(kind, ONE, *meshes, rule=rule)
     for mesh in meshes:
         assert_same_training(results[ONE], results[mesh])
         assert_cut(results[mesh], mesh)

@@ -90,3 +90,33 @@ def test_updates_equal_adamw_written_out():
     expected = adamw(config, flat, gradients, learning_rate_schedule(config, 4), {"kernel": 1.0, "scale": 0.0})
     for name, value in expected.items():
         np.testing.assert_allclose(params["layer"][name], value, rtol=1e-5)
+
+
+def first_updates(rule, gradients, params):
+    optimizer = make_optimizer(OptimizerConfig(rule=rule, learning_rate=1.0, weight_decay=0.0, warmup_fraction=0.0), 9)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    return {path_name(path): -np.asarray(update) for path, update in jax.tree.leaves_with_path(updates)}
+
+
+def test_muon_makes_the_kernels_of_every_layer_orthogonal_and_leaves_the_rest_to_adamw():
+    params = init_reward_model(MODEL, jax.random.key(0))
+    gradients = jax.tree.map(lambda p: jax.random.normal(jax.random.key(p.size), p.shape), params)
+    muon, adamw = (first_updates(rule, gradients, params) for rule in ("muon", "adamw"))
+    inputs = {"attention/out": MODEL.heads * MODEL.head_dim, "mlp/down": MODEL.mlp}
+    orthogonal = set()
+    for path, gradient in jax.tree.leaves_with_path(gradients):
+        name = path_name(path)
+        if np.array_equal(muon[name], adamw[name]):
+            continue
+        orthogonal.add(name.removeprefix("decoder/layers/").removesuffix("/kernel"))
+        rows = next((size for part, size in inputs.items() if part in name), MODEL.embed)
+        for layer in range(MODEL.layers):
+            made, of = (np.asarray(x[layer], np.float64).reshape(rows, -1) for x in (muon[name], gradient))
+            left, _, right = np.linalg.svd(of, full_matrices=False)
+            values = left.T @ made @ right.T / (0.2 * max(made.shape) ** 0.5)
+            off = values - np.diag(np.diag(values))
+            assert np.abs(off).max() < 1e-3
+            assert 0.6 < np.diag(values).min() <= np.diag(values).max() < 1.3
+    assert orthogonal == {f"attention/{n}" for n in ("query", "key", "value", "out")} | {
+        f"mlp/{n}" for n in ("gate", "up", "down")
+    }

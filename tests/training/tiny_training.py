@@ -77,6 +77,7 @@ def tiny_program(
     steps=6,
     method="agentprm",
     wrap=lambda objective: objective,
+    rule="adamw",
     learning_rate=1e-2,
     eps=1e-3,  # so that Adam does not blow rounding up where a gradient is almost zero
     **loop,
@@ -96,7 +97,7 @@ def tiny_program(
         functools.partial(init, MODEL),
         logical_axes(MODEL, model),
         mesh=device_mesh,
-        optimizer=OptimizerConfig(learning_rate=learning_rate, warmup_fraction=0.2, eps=eps),
+        optimizer=OptimizerConfig(rule=rule, learning_rate=learning_rate, warmup_fraction=0.2, eps=eps),
         loop=LoopConfig(**{"rows_per_batch": ROWS, "checkpoint_every": 3, "log_every": 2} | loop),
         total_steps=steps,
     )

@@ -5,14 +5,17 @@ import math
 from typing import Literal, get_args
 
 Schedule = Literal["cosine", "linear", "constant"]
+Rule = Literal["adamw", "muon"]
 Method = Literal["agentprm", "agentprm_no_la", "pvm", "orm"]
 Progress = Literal["gae", "delta_q"]
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with warm-up, a decaying learning rate and clipping by the global norm."""
+    """AdamW or Muon with warm-up, a decaying learning rate and clipping by the global norm."""
 
+    rule: Rule = "adamw"
+    """Update of the layers' kernels: AdamW's, or Muon's orthogonalised momentum; all else always gets AdamW's."""
     learning_rate: float = 1e-3
     """Learning rate at the end of the warm-up."""
     schedule: Schedule = "cosine"
@@ -31,9 +34,12 @@ class OptimizerConfig:
     """Decay of the average of squared gradients, in [0, 1)."""
     eps: float = 1e-8
     """Added to the root of the average of squared gradients; above 0."""
+    muon_momentum: float = 0.95
+    """Decay of Muon's average of gradients, in [0, 1)."""
 
     def __post_init__(self) -> None:
         """Raises ValueError when a field is out of range."""
+        _check_choice(self, "rule", get_args(Rule))
         _check_choice(self, "schedule", get_args(Schedule))
         _check(self, "learning_rate", 0 < self.learning_rate < math.inf, "a finite number above 0")
         _check(self, "warmup_fraction", 0 <= self.warmup_fraction < 1, "in [0, 1)")
@@ -43,6 +49,7 @@ class OptimizerConfig:
         _check(self, "b1", 0 <= self.b1 < 1, "in [0, 1)")
         _check(self, "b2", 0 <= self.b2 < 1, "in [0, 1)")
         _check(self, "eps", self.eps > 0, "above 0")
+        _check(self, "muon_momentum", 0 <= self.muon_momentum < 1, "in [0, 1)")
 
 
 @dataclasses.dataclass(frozen=True)

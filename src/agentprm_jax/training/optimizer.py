@@ -1,6 +1,7 @@
-"""AdamW as one optax chain: clipping, warm-up and decay of the learning rate, weight decay by parameter path."""
+"""AdamW or Muon as one optax chain: clipping, a decaying learning rate, weight decay and rules by parameter path."""
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,17 @@ DECAYS: Mapping[str, bool] = {
     "*/scale": False,
 }
 """Which parameters decay, by a pattern for their whole path. Every path must match exactly one row."""
+
+MUON: Mapping[str, int] = {
+    "*/attention/out/kernel": 2,
+    "*/attention/*/kernel": 1,
+    "*/mlp/*/kernel": 1,
+}
+"""Kernels that the rule "muon" treats as matrices, `[layer, *inputs, *outputs]`, and how many of their axes are inputs;
+the first pattern that matches counts. Everything else, embeddings and heads too, gets AdamW's direction."""
+
+ADAM_RMS = 0.2
+"""Root mean square of Muon's updates at learning rate 1, about that of AdamW's (arXiv 2502.16982, section 2.2)."""
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
@@ -44,16 +56,51 @@ def learning_rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.S
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
-    """Builds AdamW with clipping by the global norm and the learning rate of `learning_rate_schedule`.
+    """Builds the optimizer: clipping, AdamW's or Muon's direction, weight decay, the rate of `learning_rate_schedule`.
 
     Its `init` raises ValueError when a parameter path is not in `DECAYS`.
     """
+    adam = optax.scale_by_adam(config.b1, config.b2, config.eps)
+    muon = optax.contrib.scale_by_muon(beta=config.muon_momentum, weight_dimension_numbers=_matrices)
+    directions = {
+        "adamw": adam,
+        "muon": optax.partition({"adamw": adam, "muon": optax.chain(muon, _scale_to_adam())}, _rules),
+    }
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.scale_by_adam(config.b1, config.b2, config.eps),
+        directions[config.rule],
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
         optax.scale_by_learning_rate(learning_rate_schedule(config, total_steps)),
     )
+
+
+def _rules(params: PyTree) -> PyTree:
+    return jax.tree.map_with_path(lambda path, _: "adamw" if _inputs(path) is None else "muon", params)
+
+
+def _matrices(kernels: PyTree) -> PyTree:
+    """How optax shall read kernels as matrices, one for each layer."""
+
+    def matrix(path: Any, kernel: Any) -> optax.contrib.MuonDimensionNumbers:
+        outputs = 1 + (_inputs(path) or 0)
+        return optax.contrib.MuonDimensionNumbers(tuple(range(1, outputs)), tuple(range(outputs, kernel.ndim)))
+
+    return jax.tree.map_with_path(matrix, kernels)
+
+
+def _inputs(path: Any) -> int | None:
+    name = path_name(path)
+    return next((axes for pattern, axes in MUON.items() if fnmatch.fnmatchcase(name, pattern)), None)
+
+
+def _scale_to_adam() -> optax.GradientTransformation:
+    """Scales orthogonal matrices of n inputs and m outputs, of root mean square 1 / sqrt(max(n, m)), to `ADAM_RMS`."""
+
+    def scale(kernel: jax.Array, matrix: optax.contrib.MuonDimensionNumbers) -> jax.Array:
+        sizes = (math.prod(kernel.shape[axis] for axis in axes) for axes in matrix)
+        return kernel * (ADAM_RMS * math.sqrt(max(sizes)))
+
+    return optax.stateless(lambda updates, _: jax.tree.map(scale, updates, _matrices(updates)))
 
 
 def decay_mask(params: PyTree) -> PyTree:

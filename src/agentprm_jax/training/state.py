@@ -54,6 +54,7 @@ def abstract_state(
         jax.eval_shape(optimizer.init, params),
         shardings,
         transform_non_params=lambda leaf: _with_sharding(leaf, everywhere),
+        is_leaf=_is_masked,
     )
     step = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
     return TrainState(step, jax.tree.map(_with_sharding, params, shardings), opt_state)
@@ -113,5 +114,12 @@ def _signature(leaf: Any) -> str:
     return "nothing" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
 
 
-def _with_sharding(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+def _is_masked(node: Any) -> bool:
+    """Whether an optimizer that treats parameters differently has no moment for this one."""
+    return isinstance(node, optax.MaskedNode)
+
+
+def _with_sharding(leaf: Any, sharding: Any) -> Any:
+    if _is_masked(leaf):
+        return leaf
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
