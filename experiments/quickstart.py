@@ -56,7 +56,7 @@ class QuickstartConfig:
     """Demonstrations of each of them."""
     actor_steps: int = 400
     """Updates of the actor."""
-    trunk_steps: int = 1500
+    trunk_steps: int = 1000
     """Updates of the language model that PRMs start from; it learns to predict observations too."""
     train_tasks: int = 3000
     """Tasks on which the actor plays for the PRMs."""
@@ -95,6 +95,9 @@ PRESETS = {
     "full": QuickstartConfig(
         preset="full",
         output=Path("runs/quickstart-full"),
+        demonstrations=8000,
+        trunk_steps=2500,
+        train_tasks=4000,
         prm_seeds=5,
         test_tasks=400,
         beams=("1x4", "2x2", "4x4", "8x8"),
@@ -198,6 +201,7 @@ def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
     shared = {
         "trajectories": config.output / "demonstrations" / TRAJECTORIES,
         "environment": config.environment,
+        "optimizer": OptimizerConfig(rule="muon", learning_rate=6e-3),
         "row_length": demonstration_tokens(config),
         "seed": config.seed,
     }
