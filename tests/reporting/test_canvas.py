@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
 from agentprm_jax.reporting import canvas
 
@@ -49,3 +50,15 @@ def line_figure():
     figure = canvas.new_figure(2, 1)
     figure.subplots().plot([0, 1], [0, 1])
     return figure
+
+
+def test_the_lines_to_crowded_labels_end_left_of_every_label():
+    with canvas.plot_style():
+        figure = canvas.new_figure(6.6, 4.1)
+        axes = figure.subplots()
+        axes.set_ylim(0, 1)
+        canvas.label_ends(figure, axes, [canvas.EndLabel(f"the label {n}", 0.2 + n / 100, "black") for n in range(7)])
+        figure.draw_without_rendering()
+    left = min(Text.get_window_extent(text).x0 for text in axes.texts)
+    assert len(axes.texts) == 7
+    assert all(text.arrow_patch.get_window_extent().x1 <= left for text in axes.texts)

@@ -145,14 +145,21 @@ def label_ends(figure: Figure, axes: Axes, labels: Sequence[EndLabel], *, text_s
         axes.annotate(
             label.text,
             xy=(1, label.height),
-            xytext=(1.035, height),
+            xytext=(1.05, height),
             xycoords=axes.get_yaxis_transform(),
             textcoords=axes.get_yaxis_transform(),
             color=label.colour,
             fontsize=text_size,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": label.colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": label.colour,
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 1,
+                "relpos": (0, 0.5),  # to the middle of the left edge, so that no line crosses another label
+            },
         )
 
 
