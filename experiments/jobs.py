@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import multiprocessing
 import os
@@ -93,35 +92,24 @@ def _raise_failure(job: Job, future: Future, logs: Path) -> None:
 
 def _run(job: Job, log: Path) -> None:
     """In the worker: calls the job's function with its output in the log."""
-    with log.open("a", encoding="utf-8") as file, _output_to(file.fileno()):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            getattr(importlib.import_module(job.module), job.function)(*job.arguments)
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _output_to(descriptor: int) -> Iterator[None]:
-    """Sends what is written to standard output and error, by any library, to a file."""
-    kept = [os.dup(1), os.dup(2)]
-    _redirect(descriptor, descriptor)
+    _output_to(log)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        yield
+        getattr(importlib.import_module(job.module), job.function)(*job.arguments)
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
-        _redirect(*kept)
-        for copy in kept:
-            os.close(copy)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _redirect(output: int, errors: int) -> None:
+def _output_to(log: Path) -> None:
+    """Sends what is written to standard output and error, by any library and at any time from now on, to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.dup2(output, 1)
-    os.dup2(errors, 2)
+    with log.open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _start_worker(numbers: Any, workers: int, cache: str) -> None:

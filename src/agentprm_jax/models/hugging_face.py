@@ -65,6 +65,7 @@ def save_pretrained(directory: str | os.PathLike[str], config: DecoderConfig, pa
 
     Raises:
         CheckpointFormatError: the parameters are not those of the config.
+        OSError: a file could not be written, on a full disk for instance; a model that was there before is whole.
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,13 @@ def save_pretrained(directory: str | os.PathLike[str], config: DecoderConfig, pa
     _refuse_unknown(table, params)
     tensors = dict(_disassemble(config, table, params))
     partial = folder / f"{SINGLE}.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
+    try:
+        save_file(tensors, partial, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(
+            f"The weights could not be written to {partial}: {error}. Make room or correct the folder's permissions, "
+            "then run the same command again: training does not start over."
+        ) from error
     os.replace(partial, folder / SINGLE)
     text = json.dumps(config_to_hugging_face(config, value_head=value_head), indent=2)
     partial = folder / f"{CONFIG}.partial"
