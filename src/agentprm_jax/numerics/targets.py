@@ -1,5 +1,7 @@
 """Training targets of promise and progress: temporal differences with generalised advantage estimation."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -35,16 +37,9 @@ def trajectory_gae(
     Source: Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage Estimation"
     (arXiv 1506.02438), eq. 16.
     """
-    value, scale, decay = as_float32(values), as_float32(discounts), as_float32(lam)
+    value, scale = as_float32(values), as_float32(discounts)
     errors = as_float32(rewards) + scale * value[1:] - value[:-1]
-
-    def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        error, discount = step
-        advantage = error + discount * decay * later
-        return advantage, advantage
-
-    _, advantages = jax.lax.scan(backward, jnp.zeros((), jnp.float32), (errors, scale), reverse=True)
-    return advantages
+    return _decayed_sums(errors, scale * as_float32(lam))
 
 
 def gae(
@@ -76,10 +71,86 @@ def gae(
     def estimate(rewards: Array, values: Array, discounts: Array) -> Array:
         return trajectory_gae(rewards, values, discounts, lam)
 
-    for _ in shape[:-1]:
-        # Batching a scan moves its batch axes behind time, so the compiled loop reads contiguous time-major slices.
-        estimate = jax.vmap(estimate)
-    return estimate(as_float32(rewards), as_float32(values), as_float32(discounts))
+    return _for_each_row(estimate, len(shape) - 1)(as_float32(rewards), as_float32(values), as_float32(discounts))
+
+
+def trajectory_token_gae(
+    rewards: Float[Array, " t"],
+    values: Float[Array, " t"],
+    action_mask: Bool[Array, " t"],
+    gamma: float | Float[Array, ""],
+    lam: float | Float[Array, ""],
+) -> Float32[Array, " t"]:
+    """Generalised advantage estimates of one conversation's action tokens; `token_gae` is the same for any number."""
+    acts = present(action_mask)
+    known = zero_padding(values, acts)
+    end = acts.shape[0]
+    here = jnp.where(acts, jnp.arange(end), end)
+    behind = jax.lax.cummin(here, reverse=True)
+    following = jnp.append(known, 0.0)[jnp.append(behind[1:], end)]
+    errors = jnp.where(acts, zero_padding(rewards, acts) + as_float32(gamma) * following - known, 0.0)
+    decays = jnp.where(acts, as_float32(gamma) * as_float32(lam), 1.0)
+    return jnp.where(acts, _decayed_sums(errors, decays), 0.0)
+
+
+def token_gae(
+    rewards: Float[Array, "*b t"],
+    values: Float[Array, "*b t"],
+    action_mask: Bool[Array, "*b t"],
+    *,
+    gamma: float | Float[Array, ""],
+    lam: float | Float[Array, ""],
+) -> Float32[Array, "*b t"]:
+    """Generalised advantage estimates of the tokens of actions, between which tokens of observations stand.
+
+    Observation tokens are skipped and carry the recursion through: the advantages are those of `gae` over the action
+    tokens alone, as if nothing stood between them. (Setting observation tokens to zero instead would cut every episode
+    at its first observation.) What stands at observation tokens and in the padding, NaN included, changes nothing;
+    rewards belong at action tokens. The state behind the last action token has value 0.
+
+    Args:
+        rewards: reward of each action token.
+        values: value of the state before each action token.
+        action_mask: True at the tokens of actions.
+        gamma: discount from one action token to the next, in [0, 1].
+        lam: lambda, in [0, 1].
+
+    Returns:
+        The advantage of each action token, 0 at all others.
+
+    Raises:
+        ValueError: the shapes disagree.
+
+    Source: verl's treatment of observation tokens in multi-turn training, `compute_gae_advantage_return`; the recursion
+    is that of `trajectory_gae`.
+    """
+    shape = jnp.shape(rewards)
+    require_shape("token_gae", "values", values, shape)
+    require_shape("token_gae", "action_mask", action_mask, shape)
+
+    def estimate(rewards: Array, values: Array, action_mask: Array) -> Array:
+        return trajectory_token_gae(rewards, values, action_mask, gamma, lam)
+
+    return _for_each_row(estimate, len(shape) - 1)(as_float32(rewards), as_float32(values), present(action_mask))
+
+
+def _decayed_sums(errors: Float32[Array, " t"], decays: Float32[Array, " t"]) -> Float32[Array, " t"]:
+    """A_t = errors_t + decays_t * A_{t+1}, from the end, behind which A is 0."""
+
+    def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        error, decay = step
+        total = error + decay * later
+        return total, total
+
+    return jax.lax.scan(backward, jnp.zeros((), jnp.float32), (errors, decays), reverse=True)[1]
+
+
+def _for_each_row(function: Callable[..., Array], axes: int) -> Callable[..., Array]:
+    """The function of one row for rows along `axes` leading axes.
+
+    Batching a scan moves its batch axes behind time, so the compiled loop reads contiguous time-major slices.
+    """
+    return functools.reduce(lambda inner, _: jax.vmap(inner), range(axes), function)
 
 
 def promise_targets(
