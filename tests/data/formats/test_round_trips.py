@@ -146,7 +146,10 @@ def by_turns(draw: st.DrawFn) -> Trajectory:
 
 
 said = st.text(max_size=10)
-acted = said | st.builds("Thought: {}\nAction: {}".format, said, said) | st.builds("Thought: {}".format, said)
+acted = st.one_of(
+    said,
+    *(st.builds(form.format, said, said) for form in ("Thought: {}\nAction: {}", "Thought: {}{}", "{}\nAction: {}")),
+)
 
 
 def solution(steps: list[str], question: str = "Why?") -> Trajectory:
