@@ -93,7 +93,7 @@ def iterate_trajectories(path: str | os.PathLike[str], errors: list[BadLine] | N
         BadLine: At the first line that is not a trajectory, if ``errors`` is None.
     """
     source = Path(path)
-    for number, line in _numbered_lines(source, errors):
+    for number, line in numbered_lines(source, errors):
         if not line.strip():
             continue
         try:
@@ -122,7 +122,7 @@ def parse_line(line: bytes, path: Path, number: int) -> Trajectory:
         BadLine: If the line is not a trajectory.
     """
     try:
-        record = json.loads(line.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        record = strict_json(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         torn = "" if line.endswith(b"\n") else " (the line has no end, so its writer was probably stopped inside it)"
         raise BadLine(path, number, "", "one JSON object in UTF-8", f"{str(error).rstrip('.')}{torn}") from error
@@ -130,6 +130,22 @@ def parse_line(line: bytes, path: Path, number: int) -> Trajectory:
         return trajectory_from_record(record)
     except BadTrajectory as error:
         raise BadLine(path, number, error.field, error.expected, error.got) from error
+
+
+def strict_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text: One JSON value.
+
+    Returns:
+        What it says.
+
+    Raises:
+        ValueError: If it is no JSON, has a key twice in one object, or a number that JSON does not have.
+        RecursionError: If it is nested without end.
+    """
+    return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
 
 
 def trajectory_from_record(record: Any) -> Trajectory:
@@ -209,7 +225,7 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"the number {name}, which JSON does not have")
 
 
-def _numbered_lines(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[int, bytes]]:
     """The lines of a file, numbered from 1; a damaged compressed stream is an error of the line where it breaks off."""
     number = 0
     try:

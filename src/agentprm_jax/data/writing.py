@@ -49,15 +49,30 @@ def write_trajectories(path: str | os.PathLike[str], trajectories: Iterable[Traj
         TrajectoryWriteError: If the disk refuses; a file that stood under that name is left as it was.
         ValueError: If the file's name ends in none of the known suffixes.
     """
-    target = Path(path)
-    suffix = suffix_of(target)
+    return write_whole(Path(path), suffix_of(Path(path)), map(encode_line, trajectories))
+
+
+def write_whole(target: Path, suffix: str, parts: Iterable[bytes]) -> int:
+    """Writes a file of which either all appears under its name, or nothing does.
+
+    Args:
+        target: The file; one of that name is replaced.
+        suffix: ``.jsonl.gz`` and ``.jsonl.zst`` compress; any other writes the bytes as they are.
+        parts: What the file holds, in order.
+
+    Returns:
+        The number of parts.
+
+    Raises:
+        TrajectoryWriteError: If the disk refuses; a file that stood under that name is left as it was.
+    """
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     count = 0
     try:
         with _explained(target), open(partial, "wb") as raw:
             with _compressed(raw, suffix) as file:
-                for trajectory in trajectories:
-                    file.write(encode_line(trajectory))
+                for part in parts:
+                    file.write(part)
                     count += 1
             raw.flush()
             os.fsync(raw.fileno())

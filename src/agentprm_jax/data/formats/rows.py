@@ -1,0 +1,269 @@
+"""Rows of foreign files: the JSON objects of an array, of lines or of a folder, each with the place it stands at."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from agentprm_jax.data.reading import SUFFIXES, BadLine, numbered_lines, strict_json
+from agentprm_jax.data.record import BadTrajectory
+from agentprm_jax.data.writing import write_whole
+
+Container = Literal["array", "lines", "folder"]
+
+_WHAT_IS_READ = "one JSON object, an array of them, or one a line, in UTF-8"
+
+
+class BadItem(BadLine):
+    """A row of a foreign file that its format does not allow.
+
+    Attributes:
+        path: The file.
+        line: Number of the row, from 1: a line of JSON lines, an item of an array.
+        unit: ``line`` or ``item``.
+        field: Path of the offending field inside the row; empty when the row as a whole is wrong.
+        expected: What the format allows there.
+        got: What was there.
+    """
+
+    def __init__(self, place: "Place", field: str, expected: str, got: str):
+        """Keeps the parts and composes the sentence from them."""
+        super().__init__(place.path, place.number, field, expected, got)
+        self.unit = place.unit
+        self.args = (self.args[0].replace(", line ", f", {place.unit} ", 1),)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row stands.
+
+    Attributes:
+        path: The file.
+        unit: What is counted there.
+        number: Number of the row, from 1.
+    """
+
+    path: Path
+    unit: Literal["line", "item"]
+    number: int
+
+    @property
+    def name(self) -> str:
+        """``<file>_<number>``: names a trajectory for which the file has no name."""
+        return f"{self.path.name.split('.')[0]}_{self.number}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One JSON object of a foreign file, and typed access to what stands in it.
+
+    Attributes:
+        values: The object.
+        name: Names the trajectory if nothing in the object does.
+        where: Path of the object inside its row, with a dot at the end; empty for the row itself.
+    """
+
+    values: dict[str, Any]
+    name: str = ""
+    where: str = ""
+
+    def text(self, key: str) -> str:
+        """The text under `key`.
+
+        Raises:
+            BadTrajectory: If there is something else, or nothing.
+        """
+        return self._typed(key, str, "text")
+
+    def number(self, key: str) -> float:
+        """The number under `key`, as a float.
+
+        Raises:
+            BadTrajectory: If there is something else, or nothing.
+        """
+        return as_number(self._present(key, "a number"), f"{self.where}{key}")
+
+    def texts(self, key: str) -> list[str]:
+        """The list of texts under `key`.
+
+        Raises:
+            BadTrajectory: If there is something else, or nothing.
+        """
+        items = self._typed(key, list, "a list of texts")
+        for index, item in enumerate(items):
+            if not isinstance(item, str):
+                raise BadTrajectory(f"{self.where}{key}[{index}]", "text", described(item))
+        return items
+
+    def part(self, key: str) -> "Row":
+        """The object under `key`.
+
+        Raises:
+            BadTrajectory: If there is something else, or nothing.
+        """
+        return Row(self._typed(key, dict, "an object"), self.name, f"{self.where}{key}.")
+
+    def parts(self, key: str) -> "list[Row]":
+        """The list of objects under `key`.
+
+        Raises:
+            BadTrajectory: If there is something else, or nothing.
+        """
+        items = self._typed(key, list, "a list of objects")
+        for index, item in enumerate(items):
+            if not isinstance(item, dict):
+                raise BadTrajectory(f"{self.where}{key}[{index}]", "an object", described(item))
+        return [Row(item, self.name, f"{self.where}{key}[{index}].") for index, item in enumerate(items)]
+
+    def without(self, *keys: str) -> dict[str, Any]:
+        """What stands under other keys than these."""
+        return {key: value for key, value in self.values.items() if key not in keys}
+
+    def _typed(self, key: str, kind: type, expected: str) -> Any:
+        value = self._present(key, expected)
+        if not isinstance(value, kind):
+            raise BadTrajectory(f"{self.where}{key}", expected, described(value))
+        return value
+
+    def _present(self, key: str, expected: str) -> Any:
+        if key not in self.values:
+            raise BadTrajectory(f"{self.where}{key}", expected, "nothing")
+        return self.values[key]
+
+
+def as_number(value: Any, field: str) -> float:
+    """A JSON number, or true and false, as a float.
+
+    Raises:
+        BadTrajectory: If it is something else.
+    """
+    if not isinstance(value, bool | int | float):
+        raise BadTrajectory(field, "a number", described(value))
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise BadTrajectory(field, "a number that a float can hold", described(value)) from error
+
+
+def described(value: Any) -> str:
+    """A JSON value in a few words, for error messages."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def iterate_rows(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The objects of a file, or of the ``.json`` files of a folder in the order of their numbers.
+
+    Args:
+        path: A folder, a file of JSON lines (see ``SUFFIXES``), or any other file: one JSON object, an array of them,
+            or one a line.
+        errors: When given, bad rows are appended to it and reading goes on; otherwise the first one is raised.
+
+    Yields:
+        Each object with its place.
+
+    Raises:
+        BadItem: At the first row that is no JSON object, if ``errors`` is None.
+    """
+    for place, found in _found(path, errors):
+        value = found
+        try:
+            if isinstance(value, bytes):
+                value = strict_json(value.decode("utf-8"))
+            if not isinstance(value, dict):
+                raise ValueError(described(value))
+        except (ValueError, RecursionError) as problem:
+            expected = "one JSON object in UTF-8" if place.unit == "line" else _WHAT_IS_READ
+            error = BadItem(place, "", expected, str(problem).rstrip("."))
+            if errors is None:
+                raise error from problem
+            errors.append(error)
+        else:
+            yield place, value
+
+
+def _found(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[Place, Any]]:
+    """Rows as bytes still to be decoded, or as the items of an array."""
+    if path.is_dir():
+        for file in sorted(path.glob("*.json"), key=lambda file: (len(file.name), file.name)):
+            yield from _found(file, errors)
+    elif path.name.endswith(SUFFIXES):
+        yield from _lines(path, numbered_lines(path, errors))
+    else:
+        content = path.read_bytes()
+        try:
+            document = strict_json(content.decode("utf-8"))
+        except (ValueError, RecursionError):
+            lines = [line for line in content.split(b"\n") if line.strip()]
+            if len(lines) > 1 and all(line.lstrip().startswith(b"{") for line in lines):
+                yield from _lines(path, enumerate(content.split(b"\n"), start=1))
+            else:
+                yield Place(path, "item", 1), content
+        else:
+            items = document if isinstance(document, list) else [document]
+            yield from ((Place(path, "item", number), item) for number, item in enumerate(items, start=1))
+
+
+def _lines(path: Path, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[Place, bytes]]:
+    for number, line in lines:
+        if line.strip():
+            yield Place(path, "line", number), line
+
+
+def write_rows(path: Path, container: Container, rows: Iterable[dict[str, Any]]) -> int:
+    """Writes objects as their format holds them; either all of it appears under its name, or nothing does.
+
+    Args:
+        path: A ``.json`` file for an array, one of ``SUFFIXES`` for lines, a folder that is not there yet for a folder.
+        container: Which of the three.
+        rows: The objects, in order.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        TrajectoryWriteError: If the disk refuses.
+        ValueError: If the name does not fit the container.
+    """
+    suffixes = {"lines": SUFFIXES, "array": (".json",), "folder": ("",)}[container]
+    suffix = next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
+    if suffix is None:
+        raise ValueError(f"A file of this format should end in one of {', '.join(suffixes)}, got {path}.")
+    match container:
+        case "lines":
+            return write_whole(path, suffix, (_encoded(row) + b"\n" for row in rows))
+        case "array":
+            return write_whole(path, suffix, _array(rows)) - 2
+        case "folder":
+            return _write_folder(path, rows)
+
+
+def _array(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    yield b"["
+    for number, row in enumerate(rows):
+        yield (b",\n" if number else b"\n") + _encoded(row)
+    yield b"\n]\n"
+
+
+def _write_folder(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """One file a row; the folder gets its name when it is complete."""
+    if path.exists():
+        raise ValueError(f"A folder to write to should not be there yet, got {path}.")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    count = 0
+    try:
+        partial.mkdir(parents=True)
+        for row in rows:
+            write_whole(partial / f"{count}.json", ".json", [_encoded(row), b"\n"])
+            count += 1
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return count
+
+
+def _encoded(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8")
