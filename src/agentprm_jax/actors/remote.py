@@ -190,8 +190,9 @@ class RemoteActor:
         seed = request_seed(question.messages, question.seed, first)
         body = self._body(question, first, seed)
         jitter = random.Random(seed)
-        for failures in range(1, self.config.retries + 2):
-            told = None
+        failures = 0
+        while True:
+            failures, told = failures + 1, None
             try:
                 async with slots, asyncio.timeout(self.config.timeout):
                     response = await self._client.chat.completions.with_raw_response.create(**body)
@@ -211,9 +212,8 @@ class RemoteActor:
             except openai.APIConnectionError as error:
                 reason = f"the connection failed ({error.__cause__ or error})"
             if failures > self.config.retries:
-                break
+                return _NoAnswer(reason, failures)
             await asyncio.sleep(self._wait(failures, jitter, told))
-        return _NoAnswer(reason, self.config.retries + 1)
 
     def _body(self, question: _Question, first: int, seed: int) -> dict[str, Any]:
         """The arguments of one request."""
