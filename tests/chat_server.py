@@ -86,7 +86,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         assert self.path == "/v1/chat/completions"
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(sent) < int(self.headers["Content-Length"]):
+            return  # the client gave up while it was asking
+        request = json.loads(sent)
         with self.owner.counted(), contextlib.suppress(ConnectionError):
             reply = self.owner.reply(request, self.headers)
             time.sleep(reply.delay)

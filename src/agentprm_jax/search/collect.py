@@ -21,12 +21,12 @@ class EpisodesLeftOut(RuntimeError):
 
     def __init__(self, failures: Mapping[str, ActorUnavailable], attempts: int):
         """Takes the last failure of every such episode, by the id of the trajectory, and how often each was started."""
-        self.ids: tuple[str, ...] = tuple(failures)
+        self.ids = tuple(failures)
         shown = ", ".join(self.ids[:3]) + (f" and {len(self.ids) - 3} more" if len(self.ids) > 3 else "")
         super().__init__(
             f"{len(self.ids)} episodes were left out after {attempts} attempts each, because the actor gave no answer: "
             f"{shown}. All others were collected; collect again to play these. The last failure: "
-            f"{failures[self.ids[-1]]}"
+            f"{list(failures.values())[-1]}"
         )
 
 
