@@ -4,6 +4,12 @@ Command:
 
     uv run experiments/collect.py --actor expert --tasks.levels PickupLoc --tasks.count 1000 --output runs/demos
     uv run experiments/collect.py --actor runs/actor/model --samples 16 --output runs/pool
+    uv run experiments/collect.py --actor remote --remote.model Qwen/Qwen2.5-7B-Instruct --samples 16 --output runs/pool
+
+A remote actor is any OpenAI-compatible server, by default one on this machine at port 8000; its key is read from the
+environment. An episode whose requests fail is started anew, and left out after ATTEMPTS starts: the command then ends
+with an error that counts what is missing. Where the server is and how patiently it is asked may change from one start
+of the command to the next.
 
 The trajectories lie in OUTPUT/trajectories.jsonl, one a line, written as episodes end: run the same command again and
 an interrupted collection goes on with what is missing.
@@ -11,22 +17,23 @@ an interrupted collection goes on with what is missing.
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 from command import run_command
 
-from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
+    from agentprm_jax.actors.base import Actor
+    from agentprm_jax.actors.remote import RemoteActor
     from agentprm_jax.actors.sampler import NativeSampler
-    from agentprm_jax.data.trajectory import Trajectory
+    from agentprm_jax.data.trajectory import Trajectory, TrajectoryWriter
     from agentprm_jax.search.demonstrate import Expert
     from agentprm_jax.search.episode import MakeEnvironment
 
@@ -40,7 +47,7 @@ class CollectConfig:
     """Settings of one collection."""
 
     actor: str
-    """Folder of the actor's model, or "expert" for the environment's scripted expert."""
+    """Folder of the actor's model, "remote" for a model on a server, or "expert" for the environment's scripted one."""
     output: Path
     """Folder of the collection; continued if it holds the same one, refused if it holds another."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
@@ -59,8 +66,27 @@ class CollectConfig:
     """Expert only: chance that an action of a disturbed episode is random, in [0, 1]."""
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """Sizes of the sampler."""
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+    """Remote actor only: the server and its model."""
+    attempts: int = 3
+    """Remote actor only: times that an episode is started before it is left out."""
     seed: int = 0
     """Of sampling and disturbance."""
+
+    def __post_init__(self) -> None:
+        """Checks that a remote actor has a model, before anything is written.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.actor == "remote" and not self.remote.model:
+            raise ValueError("CollectConfig.remote.model must name a model of the server for a remote actor, got ''.")
+
+    @property
+    def what(self) -> CollectConfig:
+        """The settings that decide what is collected; the server's address and our patience with it do not."""
+        asked = RemoteConfig(model=self.remote.model, stop=self.remote.stop)
+        return replace(self, remote=asked, attempts=CollectConfig.attempts)
 
 
 def main(config: CollectConfig) -> None:
@@ -71,7 +97,7 @@ def main(config: CollectConfig) -> None:
     from agentprm_jax.reporting.progress import progress
     from agentprm_jax.reporting.stage import StageFolder
 
-    stage = StageFolder(config.output, f"collect {config.output.name}", config, ignore=("output",))
+    stage = StageFolder(config.output, f"collect {config.output.name}", config.what, ignore=("output",))
     if stage.done:
         return
     path = config.output / TRAJECTORIES
@@ -87,13 +113,32 @@ def main(config: CollectConfig) -> None:
         play = expert_play if config.actor == "expert" else actor_play
         missing = play(config, tasks, make_environment, done)
         shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
-        while batch := list(itertools.islice(shown, WRITTEN_TOGETHER)):
-            writer.extend(batch)
-            known += batch
+        known += write_together(writer, shown)
     for trajectory in known:
         sampled += trajectory.actor.sampled_tokens if trajectory.actor else 0
         steps += len(trajectory.rewards)
     stage.finish(tokens_sampled=sampled, environment_steps=steps)
+
+
+def write_together(writer: TrajectoryWriter, trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+    """Writes trajectories as they come, `WRITTEN_TOGETHER` at once, and returns them.
+
+    Raises:
+        RuntimeError: of the trajectories, when all that came before is written.
+    """
+    written, batch = [], []
+    try:
+        for trajectory in trajectories:
+            batch.append(trajectory)
+            if len(batch) == WRITTEN_TOGETHER:
+                writer.extend(batch)
+                written += batch
+                batch = []
+    except RuntimeError:
+        writer.extend(batch)
+        raise
+    writer.extend(batch)
+    return written + batch
 
 
 def expert_play(
@@ -121,15 +166,18 @@ def actor_play(
     """Sampled trajectories that are not done."""
     from agentprm_jax.search import collect
 
+    remote = config.actor == "remote"
+    actor: Actor = load_remote(config.remote) if remote else load_actor(Path(config.actor), config.sampler)
     return collect(
         tasks,
         make_environment=make_environment,
-        actor=load_actor(Path(config.actor), config.sampler),
+        actor=actor,
         samples=config.samples,
         temperature=config.temperature,
         seed=config.seed,
         max_tokens=config.max_tokens,
-        concurrency=config.sampler.slots,
+        concurrency=config.remote.concurrency if remote else config.sampler.slots,
+        attempts=config.attempts,
         split=config.tasks.split,
         done=done,
     )
@@ -158,6 +206,13 @@ def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:
     return NativeSampler(
         config, params, ChatEncoder(AutoTokenizer.from_pretrained(folder)), sampler, name=folder.parent.name
     )
+
+
+def load_remote(config: RemoteConfig) -> RemoteActor:
+    """The actor that asks a server."""
+    from agentprm_jax.actors.remote import RemoteActor
+
+    return RemoteActor(config)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,15 @@ def babyai_env():
     return _make_running
 
 
+@pytest.fixture
+def chat_server():
+    """A chat server on loopback that can be told to fail; see `tests.chat_server`."""
+    from tests.chat_server import ChatServer
+
+    with ChatServer() as server:
+        yield server
+
+
 def _make_world(things, instruction=None, carrying=None):
     from agentprm_jax.envs.babyai_levels import make_level
     from agentprm_jax.envs.babyai_world import World

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "src" / "agentprm_jax"
 EXPERIMENTS = PACKAGE.parent.parent / "experiments"
 ROOMS = ("numerics", "models", "data", "envs", "actors", "scoring", "search", "training", "reporting")
-HEAVY = ("jax", "flax", "orbax", "transformers", "grain", "matplotlib", "minigrid")
+HEAVY = ("jax", "flax", "orbax", "transformers", "grain", "matplotlib", "minigrid", "openai", "httpx")
 COMMANDS = ("quickstart", "sft", "collect", "train_prm", "evaluate")
 
 

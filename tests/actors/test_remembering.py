@@ -2,19 +2,20 @@
 
 import pytest
 
-from agentprm_jax.actors import Action, ConversationTooLong
+from agentprm_jax.actors import Action, ActorUnavailable, ConversationTooLong
 from agentprm_jax.actors.base import Usage
 from agentprm_jax.actors.remembering import RememberingActor
 from agentprm_jax.data import Message
 
 
 class Counting:
-    """Says a function of conversation, seed, temperature and sample; too long are those of ten messages or more."""
+    """Says a function of conversation, seed, temperature and sample; fails on those of ten messages or more."""
 
     name = "counting"
 
-    def __init__(self):
+    def __init__(self, failure=ConversationTooLong):
         self.calls = []
+        self.failure = failure
 
     @property
     def usage(self):
@@ -23,7 +24,7 @@ class Counting:
     def act(self, conversations, *, samples=1, temperature=1.0, seed=0, max_tokens=32):
         long = [place for place, messages in enumerate(conversations) if len(messages) >= 10]
         if long:
-            raise ConversationTooLong(long, "too long")
+            raise self.failure(long, "too long")
         self.calls.append((len(conversations), samples))
         seeds = [seed] * len(conversations) if isinstance(seed, int) else seed
         return [
@@ -75,9 +76,10 @@ def test_the_oldest_conversations_are_forgotten():
     assert len(inner.calls) == 4
 
 
-def test_places_of_conversations_that_are_too_long_are_those_of_the_call():
-    actor = RememberingActor(Counting())
+@pytest.mark.parametrize("failure", [ConversationTooLong, ActorUnavailable])
+def test_places_of_conversations_that_fail_are_those_of_the_call(failure):
+    actor = RememberingActor(Counting(failure))
     actor.act([talk("a")])
-    with pytest.raises(ConversationTooLong) as caught:
+    with pytest.raises(failure) as caught:
         actor.act([talk("a"), talk("b"), talk(*"abcdefghij")])
     assert caught.value.conversations == (2,)

@@ -3,10 +3,10 @@
 import pytest
 from line_world import CyclingActor, GoalScorer, LineWorld
 
-from agentprm_jax.actors import ConversationTooLong
+from agentprm_jax.actors import ActorRefused, ActorUnavailable, ConversationTooLong
 from agentprm_jax.scoring.base import StepScores
-from agentprm_jax.search import best_of_n, collect, demonstrate, trajectory_id
-from agentprm_jax.search.episode import Episode
+from agentprm_jax.search import EpisodesLeftOut, best_of_n, collect, demonstrate, trajectory_id
+from agentprm_jax.search.episode import Episode, ask
 
 TASKS = [f"line_{goal}" for goal in (1, 2, 3, 4)]
 
@@ -14,6 +14,26 @@ TASKS = [f"line_{goal}" for goal in (1, 2, 3, 4)]
 def gather(**options):
     settings = {"make_environment": LineWorld, "actor": CyclingActor(), "samples": 5, "temperature": 1.0, "seed": 3}
     return list(collect(TASKS, **{**settings, **options}))
+
+
+class FailingActor(CyclingActor):
+    """Gives no answer to conversations for which `fails(goal, messages, number of the asking)` holds."""
+
+    def __init__(self, fails, most_messages=100):
+        super().__init__(most_messages)
+        self.fails = fails
+        self.asked = {}
+
+    def act(self, conversations, *, seed=0, **options):
+        answers = super().act(conversations, seed=seed, **options)
+        lost = []
+        for place, (messages, one) in enumerate(zip(conversations, seed, strict=True)):
+            number = self.asked[one] = self.asked.get(one, 0) + 1
+            if self.fails(int(messages[0].content.split()[1]), len(messages), number):
+                lost.append(place)
+        if lost:
+            raise ActorUnavailable(lost, f"{len(lost)} got no answer")
+        return answers
 
 
 class StepScorer:
@@ -68,6 +88,61 @@ def test_an_episode_that_outgrows_the_actors_context_is_truncated_and_the_others
 def test_a_task_whose_first_observation_has_no_room_is_an_error():
     with pytest.raises(ConversationTooLong, match="too long"):
         gather(actor=CyclingActor(most_messages=0))
+
+
+def by_id(trajectories):
+    return sorted(trajectories, key=lambda trajectory: trajectory.id)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+def test_an_episode_without_an_answer_is_started_anew_and_nothing_else_changes(concurrency):
+    actor = FailingActor(lambda goal, messages, number: goal == 2 and messages == 3 and number == 1)
+    assert by_id(gather(actor=actor, concurrency=concurrency)) == by_id(gather())
+    assert max(actor.asked.values()) > 1
+
+
+def test_an_episode_that_never_gets_an_answer_is_left_out_and_counted_at_the_end():
+    actor = FailingActor(lambda goal, messages, number: goal == 2 and messages == 3)
+    found = []
+    playing = collect(TASKS, make_environment=LineWorld, actor=actor, samples=5, temperature=1.0, seed=3, attempts=2)
+    with pytest.raises(EpisodesLeftOut, match=r"left out after 2 attempts each.*got no answer") as caught:
+        found.extend(playing)
+    everything = gather()
+    assert by_id(found) == by_id(t for t in everything if t.id not in caught.value.ids)
+    assert set(caught.value.ids) == {t.id for t in everything if t.task == "line_2" and len(t.actions) > 1}
+    assert by_id(gather(done={t.id for t in found})) == by_id(t for t in everything if t.id in caught.value.ids)
+
+
+def test_an_actor_that_never_answers_ends_the_collection_after_the_attempts_of_the_first_episodes():
+    actor = FailingActor(lambda goal, messages, number: True)
+    with pytest.raises(ActorUnavailable, match="4 got no answer"):
+        gather(actor=actor, concurrency=4, attempts=2)
+    assert len(actor.asked) == 4
+    assert set(actor.asked.values()) == {2}
+
+
+def test_an_actor_that_refuses_everybody_ends_the_collection_at_once():
+    class Refusing(CyclingActor):
+        def act(self, conversations, **options):
+            raise ActorRefused("wrong key")
+
+    with pytest.raises(ActorRefused, match="wrong key"):
+        gather(actor=Refusing())
+
+
+def test_long_conversations_beside_unanswered_ones_end_as_they_would_alone():
+    actor = FailingActor(lambda goal, messages, number: goal == 3 and messages == 5 and number == 1, most_messages=5)
+    assert by_id(gather(actor=actor)) == by_id(gather(actor=CyclingActor(most_messages=5)))
+
+
+def test_places_without_an_answer_are_those_of_the_episodes_also_beside_ones_that_outgrew_the_context():
+    episodes = [Episode.start(LineWorld(), f"line_{goal}") for goal in (1, 2, 3)]
+    episodes[0].act("left")
+    actor = FailingActor(lambda goal, messages, number: goal == 3, most_messages=2)
+    with pytest.raises(ActorUnavailable) as caught:
+        ask(actor, episodes, [0, 1, 2], samples=1, temperature=1.0, max_tokens=4)
+    assert caught.value.conversations == (2,)
+    assert [episode.ended for episode in episodes] == ["truncated", None, None]
 
 
 def test_the_batch_stays_full_until_the_last_tasks():
@@ -137,6 +212,7 @@ def test_a_fork_of_an_episode_leaves_the_original_alone():
     assert (episode.rewards, len(episode.messages), episode.environment.place) == ([], 1, 0)
 
 
-def test_collecting_nothing_a_task_is_refused():
+@pytest.mark.parametrize("size", [{"samples": 0}, {"concurrency": 0}, {"attempts": 0}])
+def test_collecting_nothing_a_task_is_refused(size):
     with pytest.raises(ValueError, match="samples >= 1"):
-        gather(samples=0)
+        gather(**size)

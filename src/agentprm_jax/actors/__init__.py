@@ -1,4 +1,4 @@
-"""Actors: the protocol, the native sampler, and scripted experts.
+"""Actors: the protocol, the native sampler, remote servers, and scripted experts.
 
 Names are resolved on first use, so that configs and experts cost no import of JAX.
 """
@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentprm_jax.actors.babyai_expert import BabyAIExpert
-    from agentprm_jax.actors.base import Action, Actor, ConversationTooLong, Usage
-    from agentprm_jax.actors.config import SamplerConfig
+    from agentprm_jax.actors.base import Action, Actor, ActorRefused, ActorUnavailable, ConversationTooLong, Usage
+    from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
+    from agentprm_jax.actors.remote import RemoteActor
     from agentprm_jax.actors.sampler import NativeSampler
     from agentprm_jax.actors.textcraft_expert import TextCraftExpert
 
 __all__ = [
     "Action",
     "Actor",
+    "ActorRefused",
+    "ActorUnavailable",
     "BabyAIExpert",
     "ConversationTooLong",
     "NativeSampler",
+    "RemoteActor",
+    "RemoteConfig",
     "SamplerConfig",
     "TextCraftExpert",
     "Usage",
@@ -27,9 +32,13 @@ __all__ = [
 _MODULE_OF = {
     "Action": "base",
     "Actor": "base",
+    "ActorRefused": "base",
+    "ActorUnavailable": "base",
     "BabyAIExpert": "babyai_expert",
     "ConversationTooLong": "base",
     "NativeSampler": "sampler",
+    "RemoteActor": "remote",
+    "RemoteConfig": "config",
     "SamplerConfig": "config",
     "TextCraftExpert": "textcraft_expert",
     "Usage": "base",

@@ -15,7 +15,7 @@ class Action(NamedTuple):
         text: what was said, without the end-of-turn token.
         tokens: sampled tokens, the end-of-turn token included; at least 1.
         logprob: sum of the log-probabilities (nats) of the sampled tokens under the actor's own distribution, that is
-            at temperature 1 whatever temperature they were sampled with.
+            at temperature 1 whatever temperature they were sampled with; nan where a server does not tell.
         complete: whether the actor ended its turn; False when `max_tokens` cut it off.
     """
 
@@ -40,7 +40,7 @@ class Usage(NamedTuple):
 
 
 class ConversationTooLong(ValueError):
-    """Some conversations leave no room for an action in the actor's context; nothing was sampled.
+    """Some conversations leave no room for an action in the actor's context; no conversation of the call is answered.
 
     Attributes:
         conversations: the places of all of them in the call.
@@ -50,6 +50,25 @@ class ConversationTooLong(ValueError):
         """Takes the places, and a message that names the limit."""
         super().__init__(message)
         self.conversations = tuple(conversations)
+
+
+class ActorUnavailable(RuntimeError):
+    """Some conversations got no answer, after all retries; the others lose nothing.
+
+    What the same call was answered for the others is kept, and given when they are asked about in the next call.
+
+    Attributes:
+        conversations: the places of those without an answer in the call.
+    """
+
+    def __init__(self, conversations: Sequence[int], message: str):
+        """Takes the places, and a message that says what was asked and what came back."""
+        super().__init__(message)
+        self.conversations = tuple(conversations)
+
+
+class ActorRefused(RuntimeError):
+    """The actor answers nobody, as with a wrong key or an unknown model: asking again would change nothing."""
 
 
 class Actor(Protocol):
@@ -87,6 +106,8 @@ class Actor(Protocol):
             `samples` actions for each conversation, in the order of `conversations`.
 
         Raises:
-            ConversationTooLong: conversations do not fit into the actor's context; nothing is sampled then.
+            ConversationTooLong: conversations do not fit into the actor's context; none is answered then.
+            ActorUnavailable: conversations got no answer from a server; those that fit and got one can be asked again.
+            ActorRefused: a server answers nobody.
         """
         ...

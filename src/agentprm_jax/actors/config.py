@@ -1,7 +1,8 @@
-"""What a sampler can be told: how much it keeps and in which shapes it works."""
+"""What actors can be told: the shapes in which the sampler works, and how a remote server is asked."""
 
 import dataclasses
 import itertools
+from typing import Literal
 
 _SMALLEST_WINDOW = 64
 _SMALLEST_ROWS = 16
@@ -53,6 +54,51 @@ class SamplerConfig:
         while windows[0] >= 2 * _SMALLEST_WINDOW:
             windows.insert(0, -(-windows[0] // 2))
         return tuple(windows)
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteConfig:
+    """A model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, `transformers serve`), and how to ask it."""
+
+    model: str = ""
+    """Name of the model on the server; also the name recorded in trajectories. Must be given."""
+    base_url: str = "http://127.0.0.1:8000/v1"
+    """Address of the server up to and including the version, without /chat/completions."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; the key itself is never recorded. A server that asks for no
+    key needs no such variable."""
+    stop: tuple[str, ...] = ()
+    """Texts at which an action ends, beside the end of the turn; they are no part of it. OpenAI takes at most four."""
+    logprobs: bool = True
+    """Whether log-probabilities are asked for. A server that cannot give them ignores it, and they are nan; one that
+    refuses the question needs False."""
+    length_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Name under which the server takes the most tokens of an action: OpenAI's newest models want the second."""
+    concurrency: int = 32
+    """Most requests in flight at once, and most episodes in progress."""
+    timeout: float = 120.0
+    """Seconds until a request counts as failed, counted from its sending to the last byte of the answer."""
+    retries: int = 5
+    """Times that a failed request is sent again before its conversation counts as unanswered."""
+    first_wait: float = 0.5
+    """Most seconds before a request is sent again; doubled with every further failure of this request."""
+    longest_wait: float = 60.0
+    """Most seconds between two sendings, also where the server's Retry-After asks for more."""
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ValueError: an address that is none, a text to stop at that is empty, or a number out of range.
+        """
+        _check(self, "base_url", self.base_url.startswith(("http://", "https://")), "an http:// or https:// address")
+        _check(self, "stop", "" not in self.stop, "texts that are not empty")
+        _check(self, "concurrency", self.concurrency >= 1, "a whole number of at least 1")
+        _check(self, "timeout", 0.0 < self.timeout < float("inf"), "a finite number of seconds above 0")
+        _check(self, "retries", self.retries >= 0, "a whole number of at least 0")
+        _check(self, "first_wait", 0.0 <= self.first_wait < float("inf"), "a finite number of seconds, at least 0")
+        patient = self.first_wait <= self.longest_wait < float("inf")
+        _check(self, "longest_wait", patient, f"a finite number of seconds, at least first_wait={self.first_wait}")
 
 
 def _check(config: object, field: str, holds: bool, expected: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
-from agentprm_jax.actors.base import Action, Actor, ConversationTooLong, Usage
+from agentprm_jax.actors.base import Action, Actor, ActorUnavailable, ConversationTooLong, Usage
+from agentprm_jax.actors.request_key import request_key
 from agentprm_jax.data.trajectory import Message
 
 MOST_CONVERSATIONS = 1 << 18
@@ -45,11 +45,12 @@ class RememberingActor:
         """Samples the next assistant message of every conversation; see `Actor.act`.
 
         Raises:
-            ConversationTooLong: as the wrapped actor does, with places of this call.
+            ConversationTooLong, ActorUnavailable: as the wrapped actor does, with places of this call.
         """
         seeds = [seed] * len(conversations) if isinstance(seed, int) else list(seed)
         keys = [
-            _key(messages, one, temperature, max_tokens) for messages, one in zip(conversations, seeds, strict=True)
+            request_key(messages, one, temperature, max_tokens)
+            for messages, one in zip(conversations, seeds, strict=True)
         ]
         new = [place for place, key in enumerate(keys) if len(self._known.get(key, ())) < samples]
         if new:
@@ -77,15 +78,7 @@ class RememberingActor:
                 seed=[seeds[place] for place in places],
                 max_tokens=max_tokens,
             )
-        except ConversationTooLong as error:
-            raise ConversationTooLong([places[index] for index in error.conversations], str(error)) from error
+        except (ConversationTooLong, ActorUnavailable) as error:
+            raise type(error)([places[index] for index in error.conversations], str(error)) from error
         for place, actions in zip(places, given, strict=True):
             self._known[keys[place]] = tuple(actions)
-
-
-def _key(messages: Sequence[Message], seed: int, temperature: float, max_tokens: int) -> bytes:
-    digest = hashlib.blake2b(f"{seed} {temperature} {max_tokens}".encode(), digest_size=16)
-    for message in messages:
-        content = message.content.encode()
-        digest.update(f"\x1e{message.role} {len(content)} ".encode() + content)
-    return digest.digest()

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from agentprm_jax.actors.base import Actor
+from agentprm_jax.actors.base import Actor, ActorUnavailable
 from agentprm_jax.data.trajectory import ActorInfo, Trajectory
 from agentprm_jax.search.episode import Episode, MakeEnvironment, ask
 from agentprm_jax.search.seeding import stable_seed
+
+
+class EpisodesLeftOut(RuntimeError):
+    """The actor gave some episodes no answer, however often they were started; all others were collected.
+
+    Attributes:
+        ids: of the trajectories that are missing.
+    """
+
+    def __init__(self, failures: Mapping[str, ActorUnavailable], attempts: int):
+        """Takes the last failure of every such episode, by the id of the trajectory, and how often each was started."""
+        self.ids = tuple(failures)
+        shown = ", ".join(self.ids[:3]) + (f" and {len(self.ids) - 3} more" if len(self.ids) > 3 else "")
+        super().__init__(
+            f"{len(self.ids)} episodes were left out after {attempts} attempts each, because the actor gave no answer: "
+            f"{shown}. All others were collected; collect again to play these. The last failure: "
+            f"{list(failures.values())[-1]}"
+        )
+
+
+class _Play(NamedTuple):
+    """One episode to be played: sample number `sample` of a task, started for the `attempt`-th time."""
+
+    task: str
+    sample: int
+    attempt: int = 1
 
 
 def collect(
@@ -21,12 +48,14 @@ def collect(
     seed: int,
     max_tokens: int = 32,
     concurrency: int = 256,
+    attempts: int = 3,
     split: str = "train",
     done: Container[str] = (),
 ) -> Iterator[Trajectory]:
     """Yields `samples` trajectories of every task, each as soon as it has ended.
 
-    An episode that outgrows the actor's context ends there, truncated, with the rewards paid so far.
+    An episode that outgrows the actor's context ends there, truncated, with the rewards paid so far. One that the actor
+    leaves without an answer is started anew, and left out after `attempts` starts; the others do not notice.
 
     An ended episode hands its place to the next one, so the actor's batch stays full until the last tasks. A trajectory
     depends on (task, sample, seed) and not on what else is in the batch, so that an interrupted collection continues by
@@ -40,31 +69,51 @@ def collect(
         seed: of the sampling; the environment's own randomness belongs to the task.
         max_tokens: most tokens an action may have.
         concurrency: episodes in flight.
+        attempts: times that an episode is started before it is left out.
         split: the name recorded in the trajectories.
         done: ids, as `trajectory_id` gives them, to leave out.
 
     Raises:
-        ValueError: `samples` or `concurrency` is below 1.
+        ValueError: `samples`, `concurrency` or `attempts` is below 1.
+        ActorUnavailable: an episode would be left out, and the actor has not answered a single time: it is not there.
+        EpisodesLeftOut: at the end, if episodes were left out.
     """
-    if samples < 1 or concurrency < 1:
-        raise ValueError(f"collect needs samples >= 1 and concurrency >= 1; got {samples} and {concurrency}.")
-    waiting = deque(
-        (task, sample) for task in tasks for sample in range(samples) if trajectory_id(task, sample, seed) not in done
-    )
-    spare, live = [], []
+    if samples < 1 or concurrency < 1 or attempts < 1:
+        raise ValueError(
+            "collect needs samples >= 1, concurrency >= 1 and attempts >= 1; "
+            f"got {samples}, {concurrency} and {attempts}."
+        )
+    plays = (_Play(task, sample) for task in tasks for sample in range(samples))
+    waiting = deque(play for play in plays if trajectory_id(play.task, play.sample, seed) not in done)
+    live: list[tuple[Episode, _Play]] = []
+    left_out: dict[str, ActorUnavailable] = {}
+    spare, answered = [], False
     while waiting or live:
         while waiting and len(live) < concurrency:
-            task, sample = waiting.popleft()
-            live.append((Episode.start(spare.pop() if spare else make_environment(), task), sample))
-        _advance([episode for episode, _ in live], [sample for _, sample in live], actor, temperature, seed, max_tokens)
-        for episode, sample in live:
-            if episode.ended:
-                identifier = trajectory_id(episode.task, sample, seed)
+            play = waiting.popleft()
+            live.append((Episode.start(spare.pop() if spare else make_environment(), play.task), play))
+        failures = _advance(live, actor, temperature, seed, max_tokens)
+        answered = answered or len(failures) < len(live)
+        still_open = []
+        for place, (episode, play) in enumerate(live):
+            identifier = trajectory_id(play.task, play.sample, seed)
+            if place in failures and play.attempt < attempts:
+                waiting.appendleft(play._replace(attempt=play.attempt + 1))
+            elif place in failures:
+                left_out[identifier] = failures[place]
+            elif episode.ended:
                 yield episode.trajectory(identifier, split, _actor_info(actor, temperature, seed, episode))
-                spare.append(episode.environment)
-        live = [(episode, sample) for episode, sample in live if not episode.ended]
+            else:
+                still_open.append((episode, play))
+                continue
+            spare.append(episode.environment)
+        live = still_open
+        if left_out and not answered:
+            raise next(iter(left_out.values()))
     for environment in spare:
         environment.close()
+    if left_out:
+        raise EpisodesLeftOut(left_out, attempts)
 
 
 def trajectory_id(task: str, sample: int, seed: int) -> str:
@@ -73,16 +122,28 @@ def trajectory_id(task: str, sample: int, seed: int) -> str:
 
 
 def _advance(
-    episodes: list[Episode], samples: list[int], actor: Actor, temperature: float, seed: int, max_tokens: int
-) -> None:
-    seeds = [
-        stable_seed("collect", seed, episode.task, sample, len(episode.rewards))
-        for episode, sample in zip(episodes, samples, strict=True)
-    ]
-    answers = ask(actor, episodes, seeds, samples=1, temperature=temperature, max_tokens=max_tokens)
-    for episode, actions in zip(episodes, answers, strict=True):
-        for action in actions:
-            episode.act(action.text, action.tokens)
+    live: Sequence[tuple[Episode, _Play]], actor: Actor, temperature: float, seed: int, max_tokens: int
+) -> dict[int, ActorUnavailable]:
+    """Takes one action in every episode; returns the failures of those without an answer, by their places."""
+    failures: dict[int, ActorUnavailable] = {}
+    places = list(range(len(live)))
+    while places:
+        episodes = [live[place][0] for place in places]
+        seeds = [
+            stable_seed("collect", seed, play.task, play.sample, len(episode.rewards))
+            for episode, play in (live[place] for place in places)
+        ]
+        try:
+            answers = ask(actor, episodes, seeds, samples=1, temperature=temperature, max_tokens=max_tokens)
+        except ActorUnavailable as error:
+            failures |= {places[index]: error for index in error.conversations}
+            places = [place for place in places if place not in failures and not live[place][0].ended]
+        else:
+            for episode, actions in zip(episodes, answers, strict=True):
+                for action in actions:
+                    episode.act(action.text, action.tokens)
+            break
+    return failures
 
 
 def _actor_info(actor: Actor, temperature: float, seed: int, episode: Episode) -> ActorInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from agentprm_jax.actors.base import Action, Actor, ConversationTooLong
+from agentprm_jax.actors.base import Action, Actor, ActorUnavailable, ConversationTooLong
 from agentprm_jax.data.trajectory import ActorInfo, Message, Trajectory
 from agentprm_jax.envs.base import Environment, Observation
 
@@ -107,6 +107,7 @@ def ask(
 
     Raises:
         ConversationTooLong: not even the first action of an episode has room.
+        ActorUnavailable: episodes got no answer; its places are those in `episodes`.
     """
     open_places = list(range(len(episodes)))
     answers: list[list[Action]] = [[] for _ in episodes]
@@ -126,6 +127,8 @@ def ask(
             for place in outgrown:
                 episodes[place].ended = "truncated"
             open_places = [place for place in open_places if place not in outgrown]
+        except ActorUnavailable as error:
+            raise ActorUnavailable([open_places[index] for index in error.conversations], str(error)) from error
         else:
             for place, actions in zip(open_places, given, strict=True):
                 answers[place] = actions

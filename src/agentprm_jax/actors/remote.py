@@ -1,0 +1,274 @@
+"""A remote actor: a model behind an OpenAI-compatible server, asked concurrently and with patience."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import os
+import random
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from agentprm_jax.actors.base import Action, ActorRefused, ActorUnavailable, ConversationTooLong, Usage
+from agentprm_jax.actors.chat_answer import BadAnswer, answer_actions, answer_usage, read_answer
+from agentprm_jax.actors.config import RemoteConfig
+from agentprm_jax.actors.request_key import request_key, request_seed
+from agentprm_jax.data.trajectory import Message
+
+try:
+    import openai
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("A remote actor needs the package 'openai': install agentprm-jax[remote].") from error
+
+_PASSING = frozenset({408, 409, 425, 429})  # and all from 500 on
+_FOR_ALL = frozenset({401, 403, 404})
+_TOO_LONG = re.compile(r"context[ _](length|window|size)|max(imum)?[ _]model[ _]len|(prompt|input) is too long", re.I)
+
+
+class _Question(NamedTuple):
+    """What is asked about one conversation."""
+
+    messages: Sequence[Message]
+    samples: int
+    temperature: float
+    seed: int
+    max_tokens: int
+
+
+class _NoRoom(NamedTuple):
+    """The server's context does not hold the conversation and an action."""
+
+    reason: str
+
+
+class _NoAnswer(NamedTuple):
+    """The server was asked `requests` times for a part of the answer, and failed every time."""
+
+    reason: str
+    requests: int
+
+
+_Outcome = list[Action] | _NoRoom | _NoAnswer
+
+
+class RemoteActor:
+    """Asks a server for actions.
+
+    The server is told a seed that is a function of the actor's seed, the conversation and the number of the sample, so
+    that the same call asks for the same. Whether it then answers the same is up to the server.
+
+    All samples of a conversation are one request with `n`. Where the server gives fewer choices (some ignore `n`), the
+    rest is asked for under seeds of their own, until all are there; the prompt is then read and counted again.
+
+    A request that fails in a way that may pass (no connection, out of time, status 408, 409, 425, 429 or 500 and above,
+    an answer that cannot be true) is sent again after a wait, `RemoteConfig.retries` times. Answers are counted in
+    `usage` also where they could not be used.
+
+    Attributes:
+        name: of the model on the server.
+        config: how the server is asked.
+    """
+
+    def __init__(self, config: RemoteConfig):
+        """Reads the key from the environment; sends nothing yet.
+
+        Raises:
+            ValueError: no model is named.
+        """
+        if not config.model:
+            raise ValueError("RemoteConfig.model must name a model of the server, got ''.")
+        self.name = config.model
+        self.config = config
+        self._key = os.environ.get(config.api_key_variable, "")
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key or "none", base_url=config.base_url, max_retries=0, timeout=None
+        )
+        self._runner = asyncio.Runner()
+        self._usage = Usage()
+        self._untold: dict[bytes, _Outcome] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all answers so far, as the server counts them."""
+        return self._usage
+
+    def close(self) -> None:
+        """Closes the connections; the actor cannot be asked any more."""
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+    def act(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        samples: int = 1,
+        temperature: float = 1.0,
+        seed: int | Sequence[int] = 0,
+        max_tokens: int = 32,
+    ) -> list[list[Action]]:
+        """Samples the next assistant message of every conversation; equal questions are asked once.
+
+        Args:
+            conversations: the messages so far of each conversation.
+            samples: actions for each conversation.
+            temperature: of the sampling; the server knows its limits.
+            seed: one for all conversations, or one for each.
+            max_tokens: most tokens an action may have. One that is cut off there is returned with `complete=False`.
+
+        Returns:
+            `samples` actions for each conversation, in order.
+
+        Raises:
+            ValueError: a number is out of range, or there is not one seed for each conversation.
+            ConversationTooLong: the server's context does not hold a conversation.
+            ActorUnavailable: conversations got no answer. As with the error above, answers of the others are kept: the
+                next call is given those that it asks for again, without a request.
+            ActorRefused: the server refuses the key (status 401 or 403) or does not know the model (404).
+        """
+        if samples < 1 or max_tokens < 1:
+            raise ValueError(f"samples and max_tokens should be at least 1, got {samples} and {max_tokens}.")
+        seeds = [seed] * len(conversations) if isinstance(seed, int) else [int(one) for one in seed]
+        questions = {}
+        keys = []
+        for messages, one in zip(conversations, seeds, strict=True):
+            keys.append(request_key(messages, samples, temperature, one, max_tokens))
+            questions[keys[-1]] = _Question(messages, samples, temperature, one, max_tokens)
+        outcomes = {key: self._untold[key] for key in questions.keys() & self._untold.keys()}
+        new = [key for key in questions if key not in outcomes]
+        if new:
+            answers = self._runner.run(self._ask_all([questions[key] for key in new]))
+            outcomes |= dict(zip(new, answers, strict=True))
+        self._untold = outcomes
+        self._tell_failures(keys, _NoRoom)
+        self._tell_failures(keys, _NoAnswer)
+        self._untold = {}
+        return [list(actions) for key in keys if isinstance(actions := outcomes[key], list)]
+
+    def _tell_failures(self, keys: Sequence[bytes], kind: type[_NoRoom] | type[_NoAnswer]) -> None:
+        """Raises for all conversations with such an outcome, which is forgotten: they may be asked about anew."""
+        told = {key: outcome for key in keys if isinstance(outcome := self._untold[key], kind)}
+        if not told:
+            return
+        places = [place for place, key in enumerate(keys) if key in told]
+        self._untold = {key: outcome for key, outcome in self._untold.items() if key not in told}
+        first = told[keys[places[0]]]
+        server = f"{self.config.base_url} (model {self.name})"
+        if isinstance(first, _NoRoom):
+            raise ConversationTooLong(
+                places,
+                f"Conversation {places[0]} and an action have no room in the context of {server}: {first.reason}",
+            )
+        raise ActorUnavailable(
+            places,
+            f"{len(places)} of {len(keys)} conversations got no answer from {server}. Conversation {places[0]} was "
+            f"asked about {first.requests} times; the last time {first.reason}.",
+        )
+
+    async def _ask_all(self, questions: Sequence[_Question]) -> list[_Outcome]:
+        slots = asyncio.Semaphore(self.config.concurrency)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._answer(question, slots)) for question in questions]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _answer(self, question: _Question, slots: asyncio.Semaphore) -> _Outcome:
+        """All actions of a conversation, by as many requests as the server makes of it."""
+        actions: list[Action] = []
+        while len(actions) < question.samples:
+            outcome = await self._ask(question, len(actions), slots)
+            if not isinstance(outcome, list):
+                return outcome
+            actions += outcome
+        return actions
+
+    async def _ask(self, question: _Question, first: int, slots: asyncio.Semaphore) -> _Outcome:
+        """Actions from number `first` on: one request, sent again while its failures may pass."""
+        seed = request_seed(question.messages, question.seed, first)
+        body = self._body(question, first, seed)
+        jitter = random.Random(seed)
+        failures = 0
+        while True:
+            failures, told = failures + 1, None
+            try:
+                async with slots, asyncio.timeout(self.config.timeout):
+                    response = await self._client.chat.completions.with_raw_response.create(**body)
+                return self._actions(response.content, question, first)
+            except BadAnswer as error:
+                reason = f"the answer could not be used: {error}"
+            except TimeoutError:
+                reason = f"there was no answer within {self.config.timeout:g} s"
+            except openai.APIStatusError as error:
+                reason, told = self._status_reason(error), error.response.headers
+                if _no_room(error):
+                    return _NoRoom(reason)
+                if error.status_code in _FOR_ALL:
+                    raise ActorRefused(self._refusal(reason)) from error
+                if error.status_code not in _PASSING and error.status_code < 500:
+                    return _NoAnswer(reason, failures)
+            except openai.APIConnectionError as error:
+                reason = f"the connection failed ({error.__cause__ or error})"
+            if failures > self.config.retries:
+                return _NoAnswer(reason, failures)
+            await asyncio.sleep(self._wait(failures, jitter, told))
+
+    def _body(self, question: _Question, first: int, seed: int) -> dict[str, Any]:
+        """The arguments of one request."""
+        body = {
+            "model": self.config.model,
+            "messages": [{"role": message.role, "content": message.content} for message in question.messages],
+            "n": question.samples - first,
+            "temperature": question.temperature,
+            "seed": seed,
+            self.config.length_parameter: question.max_tokens,
+        }
+        if self.config.stop:
+            body["stop"] = list(self.config.stop)
+        if self.config.logprobs:
+            body["logprobs"] = True
+        return body
+
+    def _actions(self, body: bytes, question: _Question, first: int) -> list[Action]:
+        answer = read_answer(body)
+        self._usage = Usage(*map(sum, zip(self._usage, answer_usage(answer), strict=True)))
+        most = question.samples - first
+        return answer_actions(answer, most=most, max_tokens=question.max_tokens, stop=self.config.stop)
+
+    def _wait(self, failures: int, jitter: random.Random, headers: Mapping[str, str] | None) -> float:
+        """Seconds before the next sending: as long as the server says, or half to all of a doubling time."""
+        doubled = min(self.config.first_wait * 2.0 ** (failures - 1), self.config.longest_wait)
+        told = _retry_after(headers or {})
+        return doubled * jitter.uniform(0.5, 1.0) if told is None else min(told, self.config.longest_wait)
+
+    def _status_reason(self, error: openai.APIStatusError) -> str:
+        """What the server said; a key that it repeats is struck out."""
+        said = error.response.text
+        return f"it answered {error.status_code}: {(said.replace(self._key, '***') if self._key else said)[:500]!r}"
+
+    def _refusal(self, reason: str) -> str:
+        variable = self.config.api_key_variable
+        state = "is set" if self._key else "is not set, so no key was sent"
+        return (
+            f"The server at {self.config.base_url} refuses model {self.name!r}: {reason}. The key is read from the "
+            f"environment variable {variable}, which {state}."
+        )
+
+
+def _no_room(error: openai.APIStatusError) -> bool:
+    """Whether a server says that prompt and action exceed its context; OpenAI has a code for it, others a sentence."""
+    said = error.status_code in (400, 413, 422) and bool(_TOO_LONG.search(error.response.text))
+    return error.code == "context_length_exceeded" or said
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the header Retry-After asks for, which it may give as a date; None where it says nothing."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,75 @@
+"""Collecting from a server that fails: what is written, what is said, and how it goes on."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from agentprm_jax.data import read_trajectories
+from tests.chat_server import Reply, completion, failed
+
+SCRIPT = pathlib.Path(__file__).parent.parent.parent / "experiments" / "collect.py"
+SETTINGS = ["--environment.name", "textcraft", "--tasks.split", "test", "--tasks.count", "4", "--samples", "2"]
+QUICK = ["--remote.retries", "1", "--remote.first-wait", "0", "--attempts", "2", "--remote.model", "m"]
+
+
+@pytest.fixture
+def collect(chat_server, tmp_path):
+    """Runs the command on the server; returns how it ended and the trajectories by id."""
+
+    def run(*options):
+        command = [
+            sys.executable,
+            str(SCRIPT),
+            "--actor",
+            "remote",
+            "--output",
+            str(tmp_path / "o"),
+        ]
+        address = ["--remote.base-url", chat_server.url]
+        done = subprocess.run([*command, *SETTINGS, *QUICK, *address, *options], capture_output=True, text=True)
+        path = tmp_path / "o" / "trajectories.jsonl"
+        return done, {t.id: t for t in read_trajectories(path)} if path.exists() else {}
+
+    return run
+
+
+def finish(request):
+    return Reply(completion("finish"))
+
+
+def test_failed_requests_cost_their_own_episodes_and_a_second_run_collects_them(collect, chat_server):
+    refused = None
+
+    def usual(request):
+        nonlocal refused
+        refused = refused or request["seed"]
+        return failed(500, "out of memory") if request["seed"] == refused else finish(request)
+
+    chat_server.usual = usual
+    done, found = collect()
+    assert done.returncode != 0
+    assert "1 episodes were left out after 2 attempts each" in done.stderr
+    assert "out of memory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(found) == 7
+    assert len(chat_server.requests) == 7 + 2 * 2
+
+    chat_server.usual = finish
+    done, whole = collect("--remote.concurrency", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(whole) == 8
+    assert found.items() <= whole.items()
+    assert len(chat_server.requests) == 7 + 2 * 2 + 1
+    assert all(t.actor.name == "m" and t.actor.sampled_tokens == 3 for t in whole.values())
+
+
+def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph(collect, chat_server):
+    chat_server.usual = lambda request: failed(401, "wrong key")
+    done, found = collect()
+    assert done.returncode != 0
+    assert "ActorRefused" in done.stderr
+    assert "OPENAI_API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert found == {}
