@@ -56,7 +56,7 @@ class QuickstartConfig:
     """Demonstrations of each of them."""
     actor_steps: int = 400
     """Updates of the actor."""
-    trunk_steps: int = 1000
+    trunk_steps: int = 700
     """Updates of the language model that PRMs start from; it learns to predict observations too."""
     train_tasks: int = 3000
     """Tasks on which the actor plays for the PRMs."""
