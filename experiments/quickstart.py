@@ -3,7 +3,7 @@
 Command:
 
     uv run experiments/quickstart.py                      # about 18 minutes on two cores
-    uv run experiments/quickstart.py --preset full        # five PRM seeds, twice the tasks, beam @8x8: about 110 minutes
+    uv run experiments/quickstart.py --preset full        # five PRM seeds, twice the tasks, beam @8x8: 110 minutes
     uv run experiments/quickstart.py --preset textcraft   # the same in TextCraft
 
 The environment is played in declared form: the actor ends an episode by saying `finish`, and the outcome is whether the
@@ -110,7 +110,7 @@ PRESETS = {
         demonstrations=374,
         demonstration_samples=8,
         train_tasks=374,
-        train_samples=16,
+        train_samples=8,
         test_tasks=100,
     ),
     "smoke": QuickstartConfig(
