@@ -96,11 +96,12 @@ def _inputs(path: Any) -> int | None:
 def _scale_to_adam() -> optax.GradientTransformation:
     """Scales orthogonal matrices of n inputs and m outputs, of root mean square 1 / sqrt(max(n, m)), to `ADAM_RMS`."""
 
-    def scale(kernel: jax.Array, matrix: optax.contrib.MuonDimensionNumbers) -> jax.Array:
-        sizes = (math.prod(kernel.shape[axis] for axis in axes) for axes in matrix)
-        return kernel * (ADAM_RMS * math.sqrt(max(sizes)))
+    def scale(path: Any, kernel: jax.Array) -> jax.Array:
+        outputs = 1 + (_inputs(path) or 0)
+        inner, outer = math.prod(kernel.shape[1:outputs]), math.prod(kernel.shape[outputs:])
+        return kernel * (ADAM_RMS * math.sqrt(max(inner, outer)))
 
-    return optax.stateless(lambda updates, _: jax.tree.map(scale, updates, _matrices(updates)))
+    return optax.stateless(lambda updates, _: jax.tree.map_with_path(scale, updates))
 
 
 def decay_mask(params: PyTree) -> PyTree:
