@@ -23,7 +23,7 @@ from collect import TRAJECTORIES, CollectConfig
 from command import run_command
 from evaluate import EvaluateConfig, measurement_names
 from jobs import Job, run_jobs
-from sft import SftConfig
+from sft import ModelConfig, SftConfig
 from train_prm import TrainPrmConfig
 
 from agentprm_jax.actors.config import SamplerConfig
@@ -201,6 +201,7 @@ def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
     shared = {
         "trajectories": config.output / "demonstrations" / TRAJECTORIES,
         "environment": config.environment,
+        "model": ModelConfig(max_positions=episode_tokens(config)),
         "optimizer": OptimizerConfig(rule="muon", learning_rate=6e-3),
         "row_length": demonstration_tokens(config),
         "seed": config.seed,

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from collect import CollectConfig
-from quickstart import FIRST_SEED, PRESETS, plan, prm_configs
+from quickstart import FIRST_SEED, PRESETS, episode_tokens, plan, prm_configs, sft_configs
 
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.envs.tasks import compact_vocabulary, list_tasks
@@ -58,3 +58,10 @@ def test_only_compact_text_has_a_closed_vocabulary():
 def test_configs_are_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CollectConfig("expert", None).samples = 2  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_models_have_positions_for_every_episode_of_their_preset(preset):
+    config = PRESETS[preset]
+    for run in sft_configs(config).values():
+        assert run.model.max_positions >= episode_tokens(config)
