@@ -82,7 +82,7 @@ def _matrices(kernels: PyTree) -> PyTree:
     """How optax shall read kernels as matrices, one for each layer."""
 
     def matrix(path: Any, kernel: Any) -> optax.contrib.MuonDimensionNumbers:
-        outputs = 1 + (_inputs(path) or 0)
+        outputs = _first_output(path)
         return optax.contrib.MuonDimensionNumbers(tuple(range(1, outputs)), tuple(range(outputs, kernel.ndim)))
 
     return jax.tree.map_with_path(matrix, kernels)
@@ -93,11 +93,18 @@ def _inputs(path: Any) -> int | None:
     return next((axes for pattern, axes in MUON.items() if fnmatch.fnmatchcase(name, pattern)), None)
 
 
+def _first_output(path: Any) -> int:
+    """The place of a Muon kernel's first output axis, behind the layer and the inputs."""
+    inputs = _inputs(path)
+    assert inputs is not None, "Muon is given the kernels of its table alone."
+    return 1 + inputs
+
+
 def _scale_to_adam() -> optax.GradientTransformation:
     """Scales orthogonal matrices of n inputs and m outputs, of root mean square 1 / sqrt(max(n, m)), to `ADAM_RMS`."""
 
     def scale(path: Any, kernel: jax.Array) -> jax.Array:
-        outputs = 1 + (_inputs(path) or 0)
+        outputs = _first_output(path)
         inner, outer = math.prod(kernel.shape[1:outputs]), math.prod(kernel.shape[outputs:])
         return kernel * (ADAM_RMS * math.sqrt(max(inner, outer)))
 
