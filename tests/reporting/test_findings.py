@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_pool import make_pool
+from made_pool import make_pool, trajectory
 
 from agentprm_jax.numerics.calibration import fixed_step_auc
 from agentprm_jax.reporting.bars import quickstart_bars
@@ -14,7 +14,8 @@ from agentprm_jax.reporting.evaluation import (
     write_evaluation,
 )
 from agentprm_jax.reporting.findings import Findings, Measurements, outcomes_by_task
-from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors
+from agentprm_jax.reporting.pool import Pool
+from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors, same_actions_estimate
 
 TASKS, SAMPLES = 30, 8
 RNG = np.random.default_rng(0)
@@ -141,7 +142,42 @@ def test_every_figure_of_the_table_has_its_tasks_seeds_and_both_errors():
 
 def test_the_value_table_holds_references_beside_every_method():
     names = [row.method for row in findings().value_table().rows]
-    assert names == ["agentprm", "orm", "constant predictor", "step-index predictor"]
+    bound = "other samples, same actions"
+    assert names == ["agentprm", "orm", "constant predictor", "step-index predictor", bound]
+
+
+def test_what_other_samples_tell_is_their_mean_after_the_same_actions_shrunk_towards_the_step_before():
+    actions = [["a", "x"], ["a", "y"], ["a", "x"], ["b", "x"], ["a", "x"]]
+    outcomes = [1.0, 0.0, 1.0, 0.0, 0.0]
+    made = [trajectory("made_0", k, acts, o) for k, (acts, o) in enumerate(zip(actions, outcomes, strict=True))]
+    rows = same_actions_estimate(Pool.of(made, ["made_0"]))
+    # Of four folds, 0 and 4 are one: sample 0 is estimated from 1, 2 and 3, and never from itself.
+    start = (0.0 + 1.0 + 0.0) / 3
+    first = (0.0 + 1.0 + start) / 3  # samples 1 and 2 begin with "a"
+    np.testing.assert_allclose(rows[0], [first, (1.0 + first) / 2])  # sample 2 goes on with "x"
+    start = (1.0 + 0.0 + 1.0 + 0.0) / 4  # nobody else begins with "b"
+    np.testing.assert_allclose(rows[3], [start, start])
+
+
+def test_what_other_samples_tell_does_not_depend_on_the_outcome_that_is_estimated():
+    pool = made_pool()
+    turned = make_pool((1 - OUTCOMES[:, :1]).tolist(), LENGTHS[:, :1].tolist()).flat
+    for task, changed in enumerate(turned):
+        others = Pool.of([changed, *pool.trajectories[task][1:]], [changed.task])
+        np.testing.assert_array_equal(same_actions_estimate(others)[0], same_actions_estimate(pool)[task * SAMPLES])
+
+
+def test_a_single_sample_of_each_task_has_no_others():
+    pool = make_pool([[1.0], [0.0]], [[1], [2]])
+    with pytest.raises(ValueError, match="at least two samples"):
+        same_actions_estimate(pool)
+    alone = Measurements(pool, (1,), (), 0.7, (), np.ones(2), np.ones(2), reference=[(1, 1.0), (2, 0.0)])
+    assert [row.kind for row in Findings(alone).value_table().rows] == ["control", "control"]
+
+
+def test_the_bars_on_ranking_say_what_can_be_reached():
+    bar = next(bar for bar in quickstart_bars(findings()) if "step 3" in bar.name)
+    assert f"same actions give {findings().same_actions.step_auc(2).value:.3f}" in bar.detail
 
 
 def test_bars_pass_where_the_figures_pass_and_only_there():

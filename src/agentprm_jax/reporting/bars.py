@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from agentprm_jax.reporting.controls import LENGTH_CONTROLS
 from agentprm_jax.reporting.findings import Findings
 from agentprm_jax.reporting.methods import method_label
-from agentprm_jax.reporting.results import Check, Difference
+from agentprm_jax.reporting.results import Check, Difference, Estimate
 from agentprm_jax.reporting.statistics import paired_bootstrap
+from agentprm_jax.reporting.value_metrics import ValueMetrics
 
 LEAK_TOLERANCE = 0.05
 AUC_AT_STEP_3, AUC_NOT_FINISH = 0.75, 0.60
@@ -48,8 +49,16 @@ def _ranking(findings: Findings) -> Iterator[Check]:
         yield Check(
             name=f"{title}: the best PRM has at least {bar:.2f}",
             passed=found[best] >= bar,
-            detail=f"{found[best]:.3f} ({method_label(best)})",
+            detail=f"{found[best]:.3f} ({method_label(best)}){_reachable(findings, figure)}",
         )
+
+
+def _reachable(findings: Findings, figure: Callable[[ValueMetrics], Estimate]) -> str:
+    """What can be expected at all, beside what was reached."""
+    if findings.same_actions is None:
+        return ""
+    given = figure(findings.same_actions).value
+    return f"; other samples of the same tasks that took the same actions give {given:.3f}"
 
 
 def _best_of_n(findings: Findings) -> Iterator[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +19,7 @@ from agentprm_jax.reporting.paths import choose_examples
 from agentprm_jax.reporting.pool import Pool
 from agentprm_jax.reporting.results import Column, Comparison, Cost, Curve, Row, RowKind, Stage, Table
 from agentprm_jax.reporting.statistics import estimate, paired_bootstrap
-from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors
+from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors, same_actions_estimate
 
 SEARCH_TABLE, VALUE_TABLE = "Search", "Value metrics"
 METHODS = ("agentprm", "agentprm_no_la", "pvm", "orm")
@@ -128,12 +129,18 @@ class Findings:
             name=VALUE_TABLE,
             caption=f"On {self.measured.pool.shape[1]} samples of each of {tasks} held-out tasks.",
             columns=tuple(columns),
-            rows=(*(self._value_row(name) for name in self.methods), *references),
+            rows=(*(self._value_row(name, self.metrics(name)) for name in self.methods), *references, *self._bounds()),
         )
 
     def metrics(self, method: str) -> ValueMetrics:
         """Value metrics of all seeds of a method."""
         return ValueMetrics(self.measured.pool, [e.promise_rows for e in self.groups[method]])
+
+    @cached_property
+    def same_actions(self) -> ValueMetrics | None:
+        """Value metrics of what other samples of the same tasks tell; None where there is one sample of each only."""
+        pool = self.measured.pool
+        return ValueMetrics(pool, [same_actions_estimate(pool)]) if pool.shape[1] > 1 else None
 
     def curves(self) -> tuple[Curve, ...]:
         """Best-of-N over N for every method, control and the oracle."""
@@ -254,11 +261,17 @@ class Findings:
             tokens_sampled=tuple(size * tokens for size in sizes),
         )
 
-    def _value_row(self, name: str) -> Row:
-        metrics = self.metrics(name)
+    def _bounds(self) -> list[Row]:
+        if self.same_actions is None:
+            return []
+        note = "mean outcome of other samples of the same test task that took the same actions so far, cross-fitted"
+        return [self._value_row("other samples, same actions", self.same_actions, kind="bound", note=note)]
+
+    def _value_row(self, name: str, metrics: ValueMetrics, kind: RowKind = "method", note: str = "") -> Row:
         return Row(
             method=name,
-            kind="method",
+            kind=kind,
+            note=note,
             estimates={
                 **{f"auc_{k + 1}": metrics.step_auc(k) for k in AUC_STEPS},
                 "auc": metrics.mean_auc(),

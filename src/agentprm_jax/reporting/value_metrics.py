@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from agentprm_jax.data.trajectory import Trajectory
 from agentprm_jax.numerics.calibration import (
     FlatSteps,
     ReliabilityBin,
@@ -23,6 +24,7 @@ from agentprm_jax.reporting.results import Estimate
 from agentprm_jax.reporting.statistics import pooled_estimate
 
 FINISH = "finish"
+FOLDS = 4
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,42 @@ def reference_errors(pool: Pool, reference: Sequence[tuple[int, float]]) -> dict
             here.steps, here.outcomes, reference_steps=there.steps, reference_outcomes=there.outcomes
         ),
     }
+
+
+def same_actions_estimate(pool: Pool) -> list[Float[np.ndarray, " u"]]:
+    """For every step the mean outcome of other samples of its task that took the same actions so far.
+
+    A Monte-Carlo estimate of Q that knows no model but the very tasks under test: what ranking can be expected at all.
+    It is cross-fitted, because leaving out one trajectory alone would rank a success below a failure that shares its
+    actions: a trajectory in one of `FOLDS` folds of its task's samples is estimated from the other folds. Each mean is
+    shrunk, with the weight of one sample, towards that of the step before it.
+
+    Args:
+        pool: at least two samples of each task.
+
+    Returns:
+        One array for each trajectory of `pool.flat`, comparable with promises.
+
+    Raises:
+        ValueError: there is one sample of each task only.
+    """
+    if pool.shape[1] < 2:
+        raise ValueError("An estimate from other samples of a task needs at least two samples of each, got one.")
+    return [
+        _estimate_along(trajectory, [other for k, other in enumerate(group) if k % FOLDS != j % FOLDS])
+        for group in pool.trajectories
+        for j, trajectory in enumerate(group)
+    ]
+
+
+def _estimate_along(trajectory: Trajectory, others: list[Trajectory]) -> Float[np.ndarray, " u"]:
+    mean = float(np.mean([other.outcome for other in others]))
+    means = []
+    for step, action in enumerate(trajectory.actions):
+        others = [o for o in others if len(o.actions) > step and o.actions[step].content == action.content]
+        mean = (sum(other.outcome for other in others) + mean) / (len(others) + 1)
+        means.append(mean)
+    return np.array(means)
 
 
 def _steps_of(trajectories) -> FlatSteps:
