@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from command import run_command
 
+from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from command import run_command
 
+from agentprm_jax.commands.answer import run_command
 from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
 
