@@ -123,7 +123,7 @@ def main(config: ConvertConfig) -> None:
     unwritten: list[CannotHold] = []
     skipping = config.refused == "skip"
     read = Counted(_read(config, unread if skipping else None))
-    written = _write(config, _refuse_nothing(config, read), unwritten if skipping else None)
+    written = _write(config, _refuse_nothing(config, read, unwritten), unwritten if skipping else None)
     print(
         f"{config.input}: {read.count + len(unread):,} read as {config.from_}, {written:,} written to {config.output} "
         f"as {config.to}, {len(unread) + len(unwritten):,} refused."
@@ -169,15 +169,15 @@ def _write(config: ConvertConfig, trajectories: Iterator[Trajectory], refused: l
     return write_trajectories(config.output, trajectories)
 
 
-def _refuse_nothing(config: ConvertConfig, read: Counted) -> Iterator[Trajectory]:
-    """The trajectories with a progress bar; an input of which no line can be read writes no empty file."""
+def _refuse_nothing(config: ConvertConfig, read: Counted, unwritten: list[CannotHold]) -> Iterator[Trajectory]:
+    """The trajectories with a progress bar; an input of which nothing can be written gives no empty file."""
     from agentprm_jax.reporting.progress import progress
 
     yield from progress(read, "convert", total=None)
-    if not read.count:
+    if len(unwritten) == read.count:
         raise ValueError(
-            f"{config.input} holds nothing that can be read as {config.from_}, so nothing was written: expected at "
-            "least one row of that format. Run with --refused stop to see what is wrong with the first."
+            f"{config.input} holds nothing that can be read as {config.from_} and written as {config.to}, so nothing "
+            "was written: expected at least one such row. Run with --refused stop to see what is wrong with the first."
         )
 
 

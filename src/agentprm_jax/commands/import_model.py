@@ -31,7 +31,7 @@ class ImportConfig:
     initial_value: float | None = None
     """Classifier only: outcome to expect before the first action, the mean outcome of its training trajectories."""
     chat_template: Path | None = None
-    """File with a Jinja chat template to use in place of the tokenizer's, if that does not write every turn by itself."""
+    """File with a Jinja chat template that replaces the tokenizer's, where that does not write every turn by itself."""
 
     @property
     def interrupted(self) -> str:

@@ -17,6 +17,7 @@ from agentprm_jax.commands.output import check_output, print_refused
 from agentprm_jax.scoring.config import ScoringConfig
 
 if TYPE_CHECKING:
+    from agentprm_jax.data.trajectory import TrajectoryWriter
     from agentprm_jax.scoring.lines import LineScorer
 
 
@@ -100,10 +101,18 @@ def _write(config: ScoreConfig, scorer: LineScorer, partial: Path) -> None:
     skipped = scorer.refused if config.scoring.bad_lines == "skip" else None
     total = sum(1 for _ in numbered_lines(config.trajectories, []))
     with TrajectoryWriter(partial) as writer:
-        lines = progress(numbered_lines(config.trajectories, skipped), "score", total=total)
-        before = partial.stat().st_size
-        for chunk in scorer.chunks(lines, _first_bytes(open_lines(partial), before)):
-            writer.extend_lines(chunk)
+        size, kept = partial.stat().st_size, sum(1 for _ in open_lines(partial))
+        lines = numbered_lines(config.trajectories, skipped)
+        chunks = scorer.chunks(lines, _first_bytes(open_lines(partial), size))
+        for _ in progress(_written(chunks, writer), "score", total=total, done=kept):
+            pass
+
+
+def _written(chunks: Iterator[list[bytes]], writer: TrajectoryWriter) -> Iterator[bytes]:
+    """The lines of the chunks, when they are on the disk."""
+    for chunk in chunks:
+        writer.extend_lines(chunk)
+        yield from chunk
 
 
 def _first_bytes(lines: Iterator[bytes], size: int) -> Iterator[bytes]:

@@ -186,7 +186,25 @@ def _training(method: str, notes: dict[str, Any]) -> str:
     ]
     said = "\n".join(["|  |  |", "| --- | --- |", *facts]) if facts else "Nothing more is known about the training."
     made = f"\n\nVersions: {', '.join(f'{name} {version}' for name, version in versions.items())}." if versions else ""
-    return f"## How it was trained\n\nMethod: {method}.\n\n{said}{made}"
+    return f"## How it was trained\n\nMethod: {method}{_in_short(notes)}.\n\n{said}{made}"
+
+
+def _in_short(notes: dict[str, Any]) -> str:
+    """The notes that every reader asks for, where there are any."""
+    settings, data = notes.get("settings", {}), notes.get("data")
+    parts = []
+    if objective := settings.get("objective"):
+        parts.append(f"gamma {objective['gamma']}, lambda {objective['lam']}, beta {objective['beta']}")
+    if settings.get("init"):
+        parts.append(f"started from `{settings['init']}`")
+    if data:
+        parts.append(
+            f"{data['trajectories']:,} trajectories of {data['tasks']:,} tasks with {data['steps']:,} steps and a mean "
+            f"outcome of {data['mean_outcome']:.3f}"
+        )
+    if "updates" in notes:
+        parts.append(f"{notes['updates']:,} updates on {notes['tokens']:,} tokens")
+    return "".join(f"; {part}" for part in parts)
 
 
 def _evaluation(results: Results | None, own: tuple[str, ...]) -> str:

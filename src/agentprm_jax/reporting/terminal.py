@@ -27,10 +27,11 @@ class Strokes(NamedTuple):
     full: str
     empty: str
     centre: str
+    minus: str
 
 
-UNICODE = Strokes("█", "·", "│")
-ASCII = Strokes("#", ".", "|")
+UNICODE = Strokes("█", "·", "│", MINUS)
+ASCII = Strokes("#", ".", "|", "-")
 
 
 def print_trajectory(trajectory: Trajectory, console: Console, *, prm: str | None = None, full: bool = False) -> None:
@@ -46,13 +47,14 @@ def print_trajectory(trajectory: Trajectory, console: Console, *, prm: str | Non
         ValueError: there are no scores of that name, or several and none was named.
     """
     scores = _scores(trajectory, prm)
-    strokes = ASCII if console.options.ascii_only else UNICODE
+    encoding = console.encoding
+    strokes = UNICODE if encoding.startswith("utf") else ASCII
     width = max(4, min(_WIDEST_BAR, console.width - _LABEL))
-    console.print(_heading(trajectory))
+    console.print(_heading(trajectory, encoding))
     step = 0
     for index, message in enumerate(trajectory.messages):
         console.print(_title(index, message, step, len(trajectory.rewards)))
-        console.print(_body(message, full))
+        console.print(_body(message, full, encoding))
         if message.action:
             console.print(_step(trajectory, scores, step, width, strokes))
             step += 1
@@ -91,9 +93,13 @@ def folded(text: str) -> tuple[str, str]:
     return shown, f"[{hidden:,} more characters{f' in {more:,} more lines' if more else ''}; --full shows them]"
 
 
-def visible(text: str) -> str:
-    """The text with control characters spelt out: what a model said must not move the cursor or set a title."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+def visible(text: str, encoding: str = "utf-8") -> str:
+    """The text with control characters spelt out, and those that the terminal's encoding lacks.
+
+    What a model said must not move the cursor or set a title.
+    """
+    harmless = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return harmless.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _scores(trajectory: Trajectory, prm: str | None) -> RecordedScores | None:
@@ -108,7 +114,7 @@ def _scores(trajectory: Trajectory, prm: str | None) -> RecordedScores | None:
     return trajectory.scores[chosen]
 
 
-def _heading(trajectory: Trajectory) -> Text:
+def _heading(trajectory: Trajectory, encoding: str) -> Text:
     from rich.text import Text
 
     shown = Text()
@@ -125,7 +131,7 @@ def _heading(trajectory: Trajectory) -> Text:
         facts.append(("scores", ", ".join(sorted(trajectory.scores))))
     for name, value in facts:
         shown.append(f"{name:<8} ", "dim")
-        shown.append(visible(value) + "\n", "bold" if name == "id" else "")
+        shown.append(visible(value, encoding) + "\n", "bold" if name == "id" else "")
     return shown
 
 
@@ -137,11 +143,11 @@ def _title(index: int, message: Message, step: int, steps: int) -> Text:
     return Text(f"[{index}] {message.role}: action {step + 1} of {steps}", "bold cyan")
 
 
-def _body(message: Message, full: bool) -> Text:
+def _body(message: Message, full: bool, encoding: str) -> Text:
     from rich.text import Text
 
     text, note = (message.content, "") if full else folded(message.content)
-    shown = Text(visible(text), "bold" if message.action else "")
+    shown = Text(visible(text, encoding), "bold" if message.action else "")
     if note:
         shown.append(f"\n{note}", "dim italic")
     return shown if message.action else Text.assemble(shown, "\n")
@@ -150,18 +156,17 @@ def _body(message: Message, full: bool) -> Text:
 def _step(trajectory: Trajectory, scores: RecordedScores | None, step: int, width: int, strokes: Strokes) -> Text:
     from rich.text import Text
 
-    shown = Text(f"  reward    {_signed(trajectory.rewards[step], plus=False)}\n")
+    shown = Text(f"  reward    {_number(trajectory.rewards[step], '-', strokes)}\n")
     if scores is not None:
         promise, progress = scores.promise[step], scores.progress[step]
         largest = max(map(abs, scores.progress)) or math.inf
-        shown.append(f"  promise   {_signed(promise, plus=False)}  ")
+        shown.append(f"  promise   {_number(promise, '-', strokes)}  ")
         shown.append(promise_bar(promise, width, strokes) + "\n", "cyan")
-        shown.append(f"  progress  {_signed(progress, plus=True)}  ")
+        shown.append(f"  progress  {_number(progress, '+', strokes)}  ")
         shown.append(progress_bar(progress, largest, width, strokes) + "\n", "red" if progress < 0 else "green")
     return shown
 
 
-def _signed(value: float, *, plus: bool) -> str:
-    """A number in eight columns with its sign, or without a plus."""
-    text = f"{value:+.4f}" if plus else f"{value:.4f}"
-    return f"{text.replace('-', MINUS):>8}"
+def _number(value: float, sign: str, strokes: Strokes) -> str:
+    """A number in eight columns; `sign` is `+` to show a plus as well, `-` for a minus only."""
+    return f"{format(value, f'{sign}.4f').replace('-', strokes.minus):>8}"

@@ -10,7 +10,7 @@ from agentprm_jax.data.trajectory import Trajectory
 from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
 from agentprm_jax.reporting.stage import plain_config, read_metrics
 
-TRAINING = "training.json"
+TRAINING = "training_notes.json"
 """File of a language model's folder that holds its notes; a PRM has them in prm.json."""
 _LEFT_OUT = ("output", "mesh")
 
