@@ -1,12 +1,19 @@
 """A small PRM and trajectories on the disk, and `agentprm` in this process."""
 
+import jax
 import pytest
 
 from agentprm_jax.commands.main import main
 from agentprm_jax.data import write_trajectories
+from agentprm_jax.models import init_language_model
 from tests.scoring.conftest import decoder_config, encoder, prm, trajectories
 
 __all__ = ["decoder_config", "encoder", "prm", "trajectories"]
+
+
+@pytest.fixture(scope="session")
+def language_params(decoder_config):
+    return init_language_model(decoder_config, jax.random.key(0))
 
 
 @pytest.fixture

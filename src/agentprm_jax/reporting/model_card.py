@@ -17,6 +17,18 @@ ACTOR_ROWS = ("greedy", "random")
 _ABOUT = "agentprm-jax, a JAX implementation of [AgentPRM](https://arxiv.org/abs/2511.08325)"
 
 
+_NUMBERS = {
+    "settings.objective.gamma": "gamma",
+    "settings.objective.lam": "lambda",
+    "settings.objective.beta": "beta",
+    "data.trajectories": "trajectories",
+    "data.tasks": "tasks",
+    "data.steps": "steps",
+    "data.mean_outcome": "mean outcome",
+    "updates": "updates",
+    "tokens": "tokens trained on",
+}
+_INIT = "settings.init"
 _NO_EVALUATION = "This model has not been evaluated, or its evaluation was not at hand when this card was written."
 
 
@@ -190,21 +202,14 @@ def _training(method: str, notes: dict[str, Any]) -> str:
 
 
 def _in_short(notes: dict[str, Any]) -> str:
-    """The notes that every reader asks for, where there are any."""
-    settings, data = notes.get("settings", {}), notes.get("data")
-    parts = []
-    if objective := settings.get("objective"):
-        parts.append(f"gamma {objective['gamma']}, lambda {objective['lam']}, beta {objective['beta']}")
-    if settings.get("init"):
-        parts.append(f"started from `{settings['init']}`")
-    if data:
-        parts.append(
-            f"{data['trajectories']:,} trajectories of {data['tasks']:,} tasks with {data['steps']:,} steps and a mean "
-            f"outcome of {data['mean_outcome']:.3f}"
-        )
-    if "updates" in notes:
-        parts.append(f"{notes['updates']:,} updates on {notes['tokens']:,} tokens")
-    return "".join(f"; {part}" for part in parts)
+    """The notes that every reader asks for; notes are any JSON, so each is told only where it is there."""
+    known = dict(_flat(notes))
+    said = [
+        f"; {words} {known[place]:,}" for place, words in _NUMBERS.items() if isinstance(known.get(place), int | float)
+    ]
+    if _INIT in known:
+        said.append(f"; started from `{known[_INIT]}`")
+    return "".join(said)
 
 
 def _evaluation(results: Results | None, own: tuple[str, ...]) -> str:
