@@ -10,7 +10,8 @@ import pytest
 
 from agentprm_jax.actors.actor_files import save_actor
 from agentprm_jax.commands.main import main
-from agentprm_jax.data import ChatEncoder, Message
+from agentprm_jax.data import ChatEncoder
+from agentprm_jax.data.template import DATE
 from agentprm_jax.models import init_language_model, init_reward_model, lm_logits
 from agentprm_jax.scoring import Prm
 from tests.data.made_tokenizers import CHATML, HEADERS, train_byte_pairs, with_template
@@ -30,7 +31,7 @@ def code_of_card(folder):
     return defined
 
 
-@pytest.fixture(params=["words", "chatml", "pad is end of turn", "no pad", "dated"])
+@pytest.fixture(scope="module", params=["words", "chatml", "pad is end of turn", "no pad", "dated"])
 def chat_encoder(request, encoder):
     """Tokenizers of several kinds; of the third and fourth the pad token is not one to read a score with."""
     if request.param == "words":
@@ -46,12 +47,11 @@ def chat_encoder(request, encoder):
     return ChatEncoder(tokenizer)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def made_prm(decoder_config, chat_encoder):
     config = dataclasses.replace(decoder_config, vocab_size=chat_encoder.vocab_size + 5, max_positions=2048)
     params = init_reward_model(config, jax.random.key(3))
-    head = params["value_head"]
-    loud = jax.tree.map(lambda x: x * 30, head)  # so that promises differ by more than the tolerance
+    loud = jax.tree.map(lambda x: x * 3, params["value_head"])  # so that promises differ by about 1
     return Prm(config, {**params, "value_head": loud}, chat_encoder, initial_value=0.5, name="made")
 
 
@@ -71,15 +71,29 @@ def test_the_card_s_code_gives_the_promise_of_the_last_action(made_prm, tmp_path
     assert read["model"].config.pad_token_id == read["tokenizer"].pad_token_id
 
 
-def test_what_the_template_writes_after_the_last_action_is_cut_off(made_prm, tmp_path):
+def test_what_the_template_writes_after_the_end_of_turn_has_to_be_cut_off_and_is(made_prm, tmp_path):
+    import torch
+
     made_prm.save(tmp_path / "prm")
     main(["export", str(tmp_path / "prm"), str(tmp_path / "out")])
     read = code_of_card(tmp_path / "out")
     talk = [{"role": m.role, "content": m.content} for m in TALKS[1].messages]
-    heard = [*talk, {"role": "user", "content": "red"}]
-    np.testing.assert_allclose(read["promises"]([heard]), read["promises"]([talk]), atol=1e-6)
-    (ours,) = made_prm.score_conversations([[*TALKS[1].messages, Message("user", "red")]])
-    np.testing.assert_allclose(read["promises"]([heard]), [ours], atol=1e-4)
+    whole = read["tokenizer"].apply_chat_template(talk, tokenize=False, date_string=DATE)
+    tokens = read["tokenizer"](whole, add_special_tokens=False, return_tensors="pt").input_ids
+    with torch.no_grad():
+        uncut = read["model"](tokens).logits.item()
+    (ours,) = made_prm.score_conversations([TALKS[1].messages])
+    follows = tokens[0, -1] != made_prm.encoder.end_of_turn_id
+    assert follows == (made_prm.encoder.template.turn(False, "assistant").suffix == "<|im_end|>\n")
+    assert (abs(uncut - ours) > 1e-2) == follows
+    np.testing.assert_allclose(read["promises"]([talk]), [ours], atol=1e-4)
+
+
+def test_a_conversation_that_does_not_end_with_an_action_is_refused_by_the_card_s_code(made_prm, tmp_path):
+    made_prm.save(tmp_path / "prm")
+    main(["export", str(tmp_path / "prm"), str(tmp_path / "out")])
+    with pytest.raises(ValueError, match="should end with a message of the assistant"):
+        code_of_card(tmp_path / "out")["promises"]([[{"role": "user", "content": "red"}]])
 
 
 def test_the_card_s_code_of_an_actor_says_what_the_actor_says_and_stops_at_its_end_of_turn(

@@ -155,7 +155,9 @@ END_OF_TURN = {end}
 
 
 def promises(conversations):
-    """The promise of the last action of each conversation, which is a message of the assistant."""
+    """The promise of the action that ends each conversation."""
+    if not all(messages[-1]["role"] == "assistant" for messages in conversations):
+        raise ValueError("Each conversation should end with a message of the assistant.")
     texts = [tokenizer.apply_chat_template(each, tokenize=False{_template_options(encoder)}) for each in conversations]
     cut = [text[: text.rindex(END_OF_TURN) + len(END_OF_TURN)] for text in texts]
     inputs = tokenizer(cut, add_special_tokens=False, padding=True, return_tensors="pt")
