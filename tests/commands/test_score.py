@@ -97,3 +97,9 @@ def test_the_run_of_a_prm_stands_for_its_model_once_it_is_finished(agentprm, prm
     assert (status, "is a run that has not finished" in said) == (1, True)
     (run / "stage.json").write_text("{}")
     assert agentprm("score", file, "--prm", run)[0] == 0
+
+
+def test_a_name_that_no_trajectory_file_has_is_answered_before_anything_is_read(agentprm, prm_folder, file, tmp_path):
+    status, said = agentprm("score", file, "--prm", prm_folder, "--output", tmp_path / "out.csv")
+    assert status != 0
+    assert ".jsonl, .jsonl.gz, .jsonl.zst" in said

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from agentprm_jax.commands.model_folder import RUN_CONFIG, ModelFolder, find_model
+from agentprm_jax.commands.model_folder import ModelFolder, find_model
 
 if TYPE_CHECKING:
     from agentprm_jax.models.config import DecoderConfig
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 RESULTS = "results.json"
-PRM = "prm.json"
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class ExportConfig:
 def main(config: ExportConfig) -> None:
     """Writes the folder."""
     from agentprm_jax.data.writing import whole_folder
+    from agentprm_jax.scoring.prm_files import PRM
 
     found = find_model(config.model)
     results = _evaluation(config, found)
@@ -91,7 +91,7 @@ def _export_actor(config: ExportConfig, found: ModelFolder, results: Results | N
     decoder, params = load_pretrained(found.model)
     if "value_head" in params:
         raise ValueError(
-            f"{found.model} holds a classifier without {PRM}, so its name, method and initial value are not known: "
+            f"{found.model} holds a classifier without prm.json, so its name, method and initial value are not known: "
             "expected a PRM or a language model. Make it a PRM with `agentprm import`."
         )
     encoder = load_encoder(found.model)
@@ -131,9 +131,11 @@ def _cast(decoder: DecoderConfig, params: Params, dtype: str) -> tuple[DecoderCo
 
 def _run_settings(found: ModelFolder) -> dict[str, Any]:
     """The settings that the run's folder keeps, for models whose own folder has no notes."""
+    from agentprm_jax.reporting.stage import CONFIG_FILE
+
     if found.run is None:
         return {}
-    return {"settings": json.loads((found.run / RUN_CONFIG).read_text(encoding="utf-8"))}
+    return {"settings": json.loads((found.run / CONFIG_FILE).read_text(encoding="utf-8"))}
 
 
 def _evaluation(config: ExportConfig, found: ModelFolder) -> Results | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-MODEL, RUN_CONFIG, RUN_DONE = "model", "config.json", "stage.json"
+MODEL = "model"
 
 
 class ModelFolder(NamedTuple):
@@ -25,17 +25,20 @@ def find_model(path: Path) -> ModelFolder:
     Raises:
         FileNotFoundError: neither is there, or the run has not finished.
     """
+    from agentprm_jax.models.hugging_face import CONFIG
+    from agentprm_jax.reporting.stage import DONE_FILE
+
     if (path / MODEL).is_dir():
-        if not (path / RUN_DONE).is_file():
+        if not (path / DONE_FILE).is_file():
             raise FileNotFoundError(
-                f"{path} is a run that has not finished: {RUN_DONE} is missing beside {MODEL}. Run its command again."
+                f"{path} is a run that has not finished: {DONE_FILE} is missing beside {MODEL}. Run its command again."
             )
         return ModelFolder(path / MODEL, path)
-    if not (path / RUN_CONFIG).is_file():
+    if not (path / CONFIG).is_file():
         got = "a folder without one" if path.is_dir() else "a file" if path.exists() else "nothing"
         raise FileNotFoundError(
             f"There is no model in {path}: expected a folder with a model's config.json, or a finished run that holds "
             f"one as {MODEL}; got {got}."
         )
     run = path.parent
-    return ModelFolder(path, run if (run / RUN_DONE).is_file() and path.name == MODEL else None)
+    return ModelFolder(path, run if (run / DONE_FILE).is_file() and path.name == MODEL else None)

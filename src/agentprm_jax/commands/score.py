@@ -42,17 +42,23 @@ class ScoreConfig:
     overwrite: bool = False
     """Whether a file that stands at OUTPUT is replaced."""
 
-    @property
-    def target(self) -> Path:
-        """The file to write.
+    def __post_init__(self) -> None:
+        """Checks the names of the files.
 
         Raises:
-            ValueError: the name of the trajectories ends in none of the known suffixes.
+            ValueError: one ends in none of the known suffixes.
         """
         from agentprm_jax.data.reading import suffix_of
 
+        for path in (self.trajectories, self.target):
+            suffix_of(path)
+
+    @property
+    def target(self) -> Path:
+        """The file to write."""
+        from agentprm_jax.data.reading import suffix_of
+
         if self.output is not None:
-            suffix_of(self.output)
             return self.output
         suffix = suffix_of(self.trajectories)
         return self.trajectories.with_name(f"{self.trajectories.name.removesuffix(suffix)}.scored{suffix}")
@@ -126,7 +132,9 @@ def _first_bytes(lines: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 def _what(config: ScoreConfig, folder: Path) -> dict[str, Any]:
     """All that decides what is written, so that it is continued by the same command only."""
-    weights = sorted([*folder.glob("*.safetensors"), folder / "prm.json"])
+    from agentprm_jax.scoring.prm_files import PRM
+
+    weights = sorted([*folder.glob("*.safetensors"), folder / PRM])
     return {
         "trajectories": _state(config.trajectories),
         "prm": {path.name: _state(path) for path in weights if path.is_file()},

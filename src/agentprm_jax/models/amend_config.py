@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-CONFIG = "config.json"
+from agentprm_jax.models.hugging_face import CONFIG
 
 
 def amend_config(folder: Path, **fields: Any) -> None:
