@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from command import run_command
 
 from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
+from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 
 import tyro
 from collect import TRAJECTORIES, load_actor
-from command import run_command
 
 from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 
 if TYPE_CHECKING:

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import tyro
 from collect import TRAJECTORIES, CollectConfig
-from command import run_command
 from evaluate import EvaluateConfig, measurement_names
 from jobs import Job, run_jobs
 from sft import ModelConfig, SftConfig
 from train_prm import TrainPrmConfig
 
 from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.training.config import LoopConfig, OptimizerConfig, PrmObjectiveConfig
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from command import run_command
 
+from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig
@@ -77,14 +77,16 @@ def main(config: SftConfig) -> None:
     import numpy as np
     from transformers import AutoTokenizer
 
+    from agentprm_jax.actors.actor_files import save_actor
     from agentprm_jax.data.batch import make_examples
     from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.packing import pack
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
-    from agentprm_jax.models import init_language_model, load_pretrained, logical_axes, save_pretrained
+    from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.stage import StageFolder, trained_tokens
+    from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
         PackedBatches,
         fingerprint,
@@ -94,6 +96,7 @@ def main(config: SftConfig) -> None:
         sft_objective,
         train,
     )
+    from agentprm_jax.training.record import write_record
 
     stage = StageFolder(config.output, f"sft {config.output.name}", config, ignore=("output", "mesh"))
     if stage.done:
@@ -105,7 +108,8 @@ def main(config: SftConfig) -> None:
         else:
             tokenizer = AutoTokenizer.from_pretrained(config.init)
             decoder, pretrained = load_pretrained(config.init)
-        examples = make_examples(read_trajectories(config.trajectories), ChatEncoder(tokenizer))
+        encoder, trajectories = ChatEncoder(tokenizer), read_trajectories(config.trajectories)
+        examples = make_examples(trajectories, encoder)
         if config.imitate == "everything":
             examples = [
                 e._replace(encoded=e.encoded._replace(action_mask=np.ones_like(e.encoded.action_mask)))
@@ -131,8 +135,9 @@ def main(config: SftConfig) -> None:
             settings={"pretrained": fingerprint(pretrained)},
             label=stage.name,
         )
-        save_pretrained(config.output / "model", decoder, jax.device_get(params))
-        tokenizer.save_pretrained(config.output / "model")
+        model = config.output / "model"
+        save_actor(model, decoder, jax.device_get(params), encoder)
+        write_record(model / TRAINING, training_notes(config, trajectories, config.output, Path(__file__).parent))
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 

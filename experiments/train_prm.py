@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from command import run_command
 
+from agentprm_jax.commands.answer import run_command
 from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
 
@@ -61,6 +61,7 @@ def main(config: TrainPrmConfig) -> None:
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.stage import StageFolder, trained_tokens
+    from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
     from agentprm_jax.training import (
         PackedBatches,
@@ -107,9 +108,15 @@ def main(config: TrainPrmConfig) -> None:
         )
         mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
         name = f"{config.objective.method}-{config.seed}"
-        Prm(decoder, jax.device_get(params), encoder, initial_value=mean_outcome, name=name).save(
-            config.output / "model"
-        )
+        Prm(
+            decoder,
+            jax.device_get(params),
+            encoder,
+            initial_value=mean_outcome,
+            name=name,
+            method=config.objective.method,
+            training=training_notes(config, trajectories, config.output, Path(__file__).parent),
+        ).save(config.output / "model")
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 

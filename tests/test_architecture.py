@@ -9,9 +9,10 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "src" / "agentprm_jax"
 EXPERIMENTS = PACKAGE.parent.parent / "experiments"
-ROOMS = ("numerics", "models", "data", "envs", "actors", "scoring", "search", "training", "reporting")
+ROOMS = ("numerics", "models", "data", "envs", "actors", "scoring", "search", "training", "reporting", "commands")
 HEAVY = ("jax", "flax", "orbax", "transformers", "grain", "matplotlib", "minigrid", "openai", "httpx")
 COMMANDS = ("quickstart", "sft", "collect", "train_prm", "evaluate")
+SUBCOMMANDS = ("convert", "score", "export", "import", "show")
 
 
 def imported_rooms(path: pathlib.Path) -> set[str]:
@@ -65,5 +66,14 @@ def test_help_explains_every_field_and_loads_no_heavy_library(command):
         f"import runpy, contextlib\nsys.path.insert(0, {str(EXPERIMENTS)!r})\nsys.argv = [{command!r}, '--help']\n"
         f"with contextlib.suppress(SystemExit):\n"
         f"    runpy.run_path({str(EXPERIMENTS / (command + '.py'))!r}, run_name='__main__')"
+    )
+    assert not loaded_modules(code) & set(HEAVY)
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in SUBCOMMANDS)], ids=str)
+def test_help_of_the_console_command_loads_no_heavy_library(words):
+    code = (
+        "import contextlib\nfrom agentprm_jax.commands.main import main\n"
+        f"with contextlib.suppress(SystemExit):\n    main([*{words!r}, '--help'])"
     )
     assert not loaded_modules(code) & set(HEAVY)

@@ -8,7 +8,8 @@ ROLES = ("system", "user", "assistant")
 
 _TEXT = "alpha beta"
 _PROBES = ("", "alpha", " \n alpha\n\n beta \n", "<think>\nalpha\n</think>\n\nbeta")
-_DATE = "26 Jul 2024"  # Llama 3 templates write the date of the day unless they are given one
+DATE = "26 Jul 2024"
+"""Llama 3 templates write the date of the day unless they are given one as `date_string`."""
 
 
 class Templated(Protocol):
@@ -77,7 +78,7 @@ def render_with_template(tokenizer: Templated, messages: list[tuple[str, str]], 
     """
     conversation = [{"role": role, "content": content} for role, content in messages]
     return tokenizer.apply_chat_template(
-        conversation, tokenize=False, add_generation_prompt=generation_prompt, date_string=_DATE
+        conversation, tokenize=False, add_generation_prompt=generation_prompt, date_string=DATE
     )
 
 

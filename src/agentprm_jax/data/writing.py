@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -83,6 +84,32 @@ def write_whole(target: Path, suffix: str, parts: Iterable[bytes]) -> int:
     return count
 
 
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when it is complete; whatever stops the filling, no part of it stays.
+
+    Args:
+        target: The folder; it must not be there yet.
+
+    Yields:
+        The folder under another name, beside the target.
+
+    Raises:
+        FileExistsError: If something of that name is there.
+    """
+    if target.exists():
+        raise FileExistsError(
+            f"A folder to write to should not be there yet, got {target}: choose another, or remove it."
+        )
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 class TrajectoryWriter:
     """Appends trajectories to a ``.jsonl`` file, a whole line at a time.
 
@@ -130,7 +157,15 @@ class TrajectoryWriter:
         Raises:
             TrajectoryWriteError: If the disk refuses; the file then ends where it ended before.
         """
-        lines = b"".join(encode_line(trajectory) for trajectory in trajectories)
+        self.extend_lines(map(encode_line, trajectories))
+
+    def extend_lines(self, encoded: Iterable[bytes]) -> None:
+        """Writes lines that are encoded already, each with its line ending, and waits for the disk once.
+
+        Raises:
+            TrajectoryWriteError: If the disk refuses; the file then ends where it ended before.
+        """
+        lines = b"".join(encoded)
         with _explained(self.path):
             start = self._file.seek(0, os.SEEK_END)
             whole = False

@@ -10,8 +10,15 @@ Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 20.0
 
 
-def progress(items: Iterable[Item], label: str, *, total: int, done: int = 0) -> Iterator[Item]:
-    """Yields `items` while showing how many of `total` have come, `done` of which were there before."""
+def progress(items: Iterable[Item], label: str, *, total: int | None, done: int = 0) -> Iterator[Item]:
+    """Yields `items` while showing how many have come, `done` of which were there before.
+
+    Args:
+        items: what is passed on.
+        label: what is done with them.
+        total: how many there will be; None where nobody knows before the end.
+        done: how many were there before.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -27,10 +34,16 @@ def progress(items: Iterable[Item], label: str, *, total: int, done: int = 0) ->
             bar.update(task, completed=done + count, rate=_per_time(rate))
             if not console.is_terminal and (now - printed > _SECONDS_BETWEEN_LINES or done + count == total):
                 printed = now
-                left = (total - done - count) / rate
-                console.print(
-                    f"{label}: {done + count:,}/{total:,}, {_per_time(rate)}, {left:.0f} s left", highlight=False
-                )
+                said = f"{label}: {done + count:,}{_of(total)}, {_per_time(rate)}{_left(total, done + count, rate)}"
+                console.print(said, highlight=False)
+
+
+def _of(total: int | None) -> str:
+    return "" if total is None else f"/{total:,}"
+
+
+def _left(total: int | None, done: int, rate: float) -> str:
+    return "" if total is None else f", {(total - done) / rate:.0f} s left"
 
 
 def _per_time(rate: float) -> str:

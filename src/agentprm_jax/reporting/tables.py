@@ -85,13 +85,15 @@ def terminal_table(table: Table) -> rich.table.Table:
     return out
 
 
-def markdown_table(table: Table) -> str:
-    """The table for a document: best method in bold, then controls and bounds, footnotes below."""
+def markdown_table(table: Table, *, mark_best: bool = True) -> str:
+    """The table for a document: best method in bold unless there is but one, then controls and bounds, footnotes."""
     header = ["", *(column.title for column in table.columns)]
     lines = []
     for _, rows in rows_by_kind(table):
         for row in rows:
-            cells = [f"**{_marked(cell)}**" if cell.best else _marked(cell) for cell in row_cells(table, row)]
+            cells = [
+                f"**{_marked(cell)}**" if cell.best and mark_best else _marked(cell) for cell in row_cells(table, row)
+            ]
             lines.append([method_label(row.method), *cells])
     notes = [line for line in (table.caption, *footnotes(table)) if line]
     return "\n\n".join([_markdown_grid(header, lines), *notes])

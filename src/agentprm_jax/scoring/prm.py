@@ -14,8 +14,9 @@ from agentprm_jax.data.trajectory import Message, Trajectory
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.scoring.base import StepScores
+from agentprm_jax.scoring.config import TOKENS_PER_BATCH
 from agentprm_jax.scoring.prm_files import PrmRecord, check_vocabulary, load_prm, save_prm, to_json
-from agentprm_jax.scoring.readout import TOKENS_PER_BATCH, Tree, read_values
+from agentprm_jax.scoring.readout import Tree, read_values
 
 _TOKEN_BYTES = 4
 _MOST_TOKENS_ON_BRANCHES = 128
@@ -114,11 +115,19 @@ class Prm:
         Raises:
             ValueError: a trajectory cannot be encoded, or is longer than the model is meant for; names its id.
         """
-        trees = [Tree.of_trajectory(self.encoder.encode(trajectory)) for trajectory in trajectories]
+        trees = [self._tree(trajectory) for trajectory in trajectories]
         for trajectory, tree in zip(trajectories, trees, strict=True):
             self._check_length(trajectory.id, len(tree.tokens))
         values = self._values(trees)
         return [StepScores.from_promise(promise.tolist(), self.initial_value) for promise in values]
+
+    def length(self, trajectory: Trajectory) -> int:
+        """Tokens that scoring the trajectory reads: those up to the end of its last action.
+
+        Raises:
+            ValueError: it cannot be encoded.
+        """
+        return len(self._tree(trajectory).tokens)
 
     def score_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
         """Promise of the last action of each conversation, in order; what follows that action has no influence.
@@ -150,6 +159,9 @@ class Prm:
             for place, value in zip(part, promise, strict=True)
         }
         return [found[index] for index in range(len(conversations))]
+
+    def _tree(self, trajectory: Trajectory) -> Tree:
+        return Tree.of_trajectory(self.encoder.encode(trajectory))
 
     def _split_conversation(self, index: int, messages: Sequence[Message]) -> tuple[bytes, list[int]]:
         """Tokens up to the last action, as int32, and those of the action."""

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.data.tokenizer_files import load_encoder, write_tokenizer
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.hugging_face import load_pretrained, save_pretrained
 
-PRM, TOKENIZER = "prm.json", "tokenizer.json"
+PRM = "prm.json"
 SCHEMA = "agentprm.prm/1"
 
 
@@ -47,12 +48,15 @@ class PrmParts(NamedTuple):
 def save_prm(
     directory: str | os.PathLike[str], config: DecoderConfig, params: Params, encoder: ChatEncoder, record: PrmRecord
 ) -> None:
-    """Writes a PRM; prm.json comes last, so that a folder which was only half written is not taken for a PRM."""
+    """Writes a PRM, with a pad token that is not the token at which it is read.
+
+    prm.json comes last, so that a folder which was only half written is not taken for a PRM.
+    """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PRM).unlink(missing_ok=True)
     save_pretrained(folder, config, params)
-    encoder.tokenizer.save_pretrained(folder)
+    write_tokenizer(folder, encoder)
     draft = folder / f"{PRM}.tmp"
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     os.replace(draft, folder / PRM)
@@ -78,7 +82,7 @@ def load_prm(directory: str | os.PathLike[str]) -> PrmParts:
             f"{folder} holds a language model: expected a reward model, with a value head "
             "(`*ForSequenceClassification` in config.json, `score.weight` among the tensors)."
         )
-    return PrmParts(config, params, _load_encoder(folder), record)
+    return PrmParts(config, params, load_encoder(folder), record)
 
 
 def check_vocabulary(config: DecoderConfig, encoder: ChatEncoder, where: str) -> None:
@@ -110,16 +114,6 @@ def _read_record(folder: Path) -> PrmRecord:
         return msgspec.json.decode(path.read_bytes(), type=PrmRecord)
     except msgspec.DecodeError as error:
         raise ValueError(f"{path} is damaged: {error}. Expected what `Prm.save` writes.") from error
-
-
-def _load_encoder(folder: Path) -> ChatEncoder:
-    if not (folder / TOKENIZER).is_file():
-        raise FileNotFoundError(
-            f"{folder / TOKENIZER} is missing: expected the tokenizer that the model was trained with beside it."
-        )
-    from transformers import PreTrainedTokenizerFast  # slow to import, and only needed here
-
-    return ChatEncoder(PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True))
 
 
 def to_json(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from agentprm_jax.data.packing import ROW_LENGTHS, assign_rows
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, gather_tokens, hidden_states, values_of
 
-TOKENS_PER_BATCH = 2048
-"""Tokens of a full forward pass. On a CPU more would leave the processor's cache; an accelerator wants more."""
 _SHORTEST_ROW = 256
 
 

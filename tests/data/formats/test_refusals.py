@@ -195,7 +195,7 @@ def test_a_name_that_does_not_fit_the_container_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\.jsonl, \.jsonl\.gz, \.jsonl\.zst, got"):
         write_format("trl", [], tmp_path / "some.json")
     (tmp_path / "there").mkdir()
-    with pytest.raises(ValueError, match="should not be there yet"):
+    with pytest.raises(FileExistsError, match="should not be there yet"):
         write_format("cornell-rollout", [], tmp_path / "there")
     with pytest.raises(ValueError, match="The writer of agenttraj takes no options, got outcome"):
         write_format("agenttraj", [], tmp_path / "some.json", outcome=1.0)

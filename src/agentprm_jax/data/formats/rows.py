@@ -1,8 +1,6 @@
 """Rows of foreign files: the JSON objects of an array, of lines or of a folder, each with the place it stands at."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any, Literal
 
 from agentprm_jax.data.reading import SUFFIXES, BadLine, numbered_lines, strict_json
 from agentprm_jax.data.record import BadTrajectory
-from agentprm_jax.data.writing import write_whole
+from agentprm_jax.data.writing import whole_folder, write_whole
 
 Container = Literal["array", "lines", "folder"]
 
@@ -250,18 +248,11 @@ def _array(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 
 def _write_folder(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     """One file a row; the folder gets its name when it is complete."""
-    if path.exists():
-        raise ValueError(f"A folder to write to should not be there yet, got {path}.")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     count = 0
-    try:
-        partial.mkdir(parents=True)
+    with whole_folder(path) as partial:
         for row in rows:
             write_whole(partial / f"{count}.json", ".json", [_encoded(row), b"\n"])
             count += 1
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return count
 
 

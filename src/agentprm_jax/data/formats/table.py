@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentprm_jax.data.formats import agentgym, chat, cornell, prm800k, tagged, trl
-from agentprm_jax.data.formats.options import Options
+from agentprm_jax.data.formats.options import CannotHold, Options
 from agentprm_jax.data.formats.rest import read_with_rest, with_rest
 from agentprm_jax.data.formats.rows import BadItem, Container, Row, iterate_rows, write_rows
 from agentprm_jax.data.formats.steps import named_scorer
@@ -157,26 +157,33 @@ def iterate_format(
     return _trajectories(form, Path(path), errors, chosen)
 
 
-def write_format(name: str, trajectories: Iterable[Trajectory], path: str | os.PathLike[str], **options: Any) -> int:
+def write_format(
+    name: str,
+    trajectories: Iterable[Trajectory],
+    path: str | os.PathLike[str],
+    refused: list[CannotHold] | None = None,
+    **options: Any,
+) -> int:
     """Writes a whole foreign file; ``read_format`` gives the same trajectories back.
 
     Args:
         name: A key of ``FORMATS``.
         trajectories: What to write, in order.
         path: The file or folder; either all of it appears under its name, or nothing does.
+        refused: When given, what the format cannot hold is appended to it and left out; otherwise the first is raised.
         **options: Fields of ``Options`` that the format's writer takes; reading back takes the same.
 
     Returns:
         The number of trajectories written.
 
     Raises:
-        CannotHold: If a trajectory holds something for which the format has no place.
+        CannotHold: If a trajectory holds something for which the format has no place, and ``refused`` is None.
         TrajectoryWriteError: If the disk refuses.
         ValueError: If the format or an option is unknown, or the path's name does not fit the format.
     """
     form = _format(name)
     chosen = _chosen(name, "writer", form.writes_with, options)
-    return write_rows(Path(path), form.container, (_row(name, form, item, chosen) for item in trajectories))
+    return write_rows(Path(path), form.container, _rows(name, form, trajectories, refused, chosen))
 
 
 def _trajectories(form: Format, path: Path, errors: list[BadLine] | None, options: Options) -> Iterator[Trajectory]:
@@ -190,6 +197,20 @@ def _trajectories(form: Format, path: Path, errors: list[BadLine] | None, option
             errors.append(error)
         else:
             yield trajectory
+
+
+def _rows(
+    name: str, form: Format, trajectories: Iterable[Trajectory], refused: list[CannotHold] | None, options: Options
+) -> Iterator[dict[str, Any]]:
+    for trajectory in trajectories:
+        try:
+            row = _row(name, form, trajectory, options)
+        except CannotHold as error:
+            if refused is None:
+                raise
+            refused.append(error)
+        else:
+            yield row
 
 
 def _row(name: str, form: Format, trajectory: Trajectory, options: Options) -> dict[str, Any]:

@@ -1,0 +1,27 @@
+"""How every command answers what stops it: one paragraph that says what to do, and no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def run_command(main: Callable[..., Any], config: Any, interrupted: str | None = None) -> None:
+    """Calls `main(config)`; an error of input, files or a full disk ends the process with its message alone.
+
+    Errors of programming keep their traceback. The exit status of an answer is 1.
+
+    Args:
+        main: the command.
+        config: its settings.
+        interrupted: what Ctrl-C leaves, in a sentence; None for a command that keeps what is finished in
+            `config.output`.
+    """
+    try:
+        main(config)
+    except KeyboardInterrupt:
+        kept = interrupted or f"What was finished is kept in {config.output}: run the same command again to go on."
+        sys.exit(f"\nInterrupted. {kept}")
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"\n{type(error).__name__}: {error}")

@@ -1,0 +1,163 @@
+"""`agentprm export`: a model for other libraries and servers, with a card that says what it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from agentprm_jax.commands.model_folder import ModelFolder, find_model
+
+if TYPE_CHECKING:
+    from agentprm_jax.models.config import DecoderConfig
+    from agentprm_jax.models.forward import Params
+    from agentprm_jax.reporting.results import Results
+
+CARD = "README.md"
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Export a PRM or an actor so that `transformers` and other servers load it.
+
+    A PRM is written as *ForSequenceClassification with one label, an actor as *ForCausalLM; tokenizer, chat template
+    and a model card (README.md) lie beside it. All commands of this project load the folder, too.
+    """
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """Folder of a PRM or an actor, or of the run that trained it."""
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
+    """Folder to write; it must not be there yet."""
+    dtype: Literal["keep", "float32", "bfloat16", "float16"] = "keep"
+    """Type in which the weights are written; `keep` takes that of the model."""
+    evaluation: Path | None = None
+    """Folder of an evaluation (evaluate.py), or its results.json, for the card; unset takes one beside the run that
+    names the model, if there is one."""
+    license: str = "unknown"
+    """Licence of the model for the card's metadata, as hubs spell it, such as apache-2.0."""
+    base_model: str | None = None
+    """Name, on a hub, of the model that training began with, for the card's metadata."""
+
+    @property
+    def interrupted(self) -> str:
+        """What Ctrl-C leaves."""
+        return f"Nothing was written to {self.output}: run the same command again."
+
+
+def main(config: ExportConfig) -> None:
+    """Writes the folder."""
+    from agentprm_jax.data.writing import whole_folder
+    from agentprm_jax.scoring.prm_files import PRM
+
+    found = find_model(config.model)
+    results = _evaluation(config, found)
+    with whole_folder(config.output) as folder:
+        write = _export_prm if (found.model / PRM).is_file() else _export_actor
+        kind = write(config, found, results, folder)
+    evaluated = "its evaluation" if results else "the word that it was not evaluated (give one with --evaluation)"
+    print(f"{config.output}: {kind} with tokenizer, chat template and {CARD}, which holds {evaluated}.")
+
+
+def _export_prm(config: ExportConfig, found: ModelFolder, results: Results | None, folder: Path) -> str:
+    from agentprm_jax.reporting.model_card import own_rows, prm_card
+    from agentprm_jax.scoring.prm_files import check_vocabulary, load_prm, save_prm
+
+    decoder, params, encoder, record = load_prm(found.model)
+    check_vocabulary(decoder, encoder, str(found.model))
+    if results and not own_rows(results, record):
+        raise ValueError(
+            f"The evaluation {config.evaluation or 'beside the run'} has no row of {record.name}: expected one of the "
+            "method that trained this PRM. Give another with --evaluation."
+        )
+    decoder, params = _cast(decoder, params, config.dtype)
+    save_prm(folder, decoder, params, encoder, record)
+    notes = record.training or _run_settings(found)
+    card = prm_card(config.output.name, record, notes, encoder, decoder.max_positions, results, _licence(config))
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return f"PRM {record.name} as a one-label classifier"
+
+
+def _export_actor(config: ExportConfig, found: ModelFolder, results: Results | None, folder: Path) -> str:
+    from agentprm_jax.actors.actor_files import save_actor
+    from agentprm_jax.data.tokenizer_files import load_encoder
+    from agentprm_jax.models import load_pretrained
+    from agentprm_jax.reporting.model_card import actor_card
+    from agentprm_jax.reporting.training_notes import TRAINING
+
+    decoder, params = load_pretrained(found.model)
+    if "value_head" in params:
+        raise ValueError(
+            f"{found.model} holds a classifier without prm.json, so its name, method and initial value are not known: "
+            "expected a PRM or a language model. Make it a PRM with `agentprm import`."
+        )
+    encoder = load_encoder(found.model)
+    decoder, params = _cast(decoder, params, config.dtype)
+    save_actor(folder, decoder, params, encoder)
+    notes = _run_settings(found)
+    if (found.model / TRAINING).is_file():
+        text = (found.model / TRAINING).read_text(encoding="utf-8")
+        (folder / TRAINING).write_text(text, encoding="utf-8")
+        notes = json.loads(text)
+    card = actor_card(config.output.name, notes, encoder, decoder.max_positions, results, _licence(config))
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return "actor as a language model"
+
+
+def _licence(config: ExportConfig) -> Any:
+    from agentprm_jax.reporting.model_card import Licence
+
+    return Licence(config.license, config.base_model)
+
+
+def _cast(decoder: DecoderConfig, params: Params, dtype: str) -> tuple[DecoderConfig, Params]:
+    """The weights in another type; a value head stays float32 until it is written."""
+    if dtype in ("keep", decoder.param_dtype):
+        return decoder, params
+    import dataclasses
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    cast = jax.tree.map(lambda x: np.asarray(x).astype(jnp.dtype(dtype)), {**params, "value_head": {}})
+    heads = {"value_head": params["value_head"]} if "value_head" in params else {}
+    del cast["value_head"]
+    return dataclasses.replace(decoder, param_dtype=dtype), {**cast, **heads}
+
+
+def _run_settings(found: ModelFolder) -> dict[str, Any]:
+    """The settings that the run's folder keeps, for models whose own folder has no notes."""
+    from agentprm_jax.reporting.stage import CONFIG_FILE
+
+    if found.run is None:
+        return {}
+    return {"settings": json.loads((found.run / CONFIG_FILE).read_text(encoding="utf-8"))}
+
+
+def _evaluation(config: ExportConfig, found: ModelFolder) -> Results | None:
+    """The evaluation that was given, or one beside the run that names it."""
+    from agentprm_jax.reporting.results import read_results
+
+    if config.evaluation is not None:
+        given = config.evaluation
+        return read_results(given / RESULTS if given.is_dir() else given)
+    if found.run is None:
+        return None
+    run = found.run.resolve()
+    for place in (run, run / "evaluation", run.parent / "evaluation"):
+        if (place / RESULTS).is_file():
+            results = read_results(place / RESULTS)
+            if run.name in _evaluated(results):
+                return results
+    return None
+
+
+def _evaluated(results: Results) -> list[str]:
+    """Names of the runs whose models an evaluation has measured."""
+    actor = results.config.get("actor")
+    prms = [Path(prm).name for prm in results.config.get("prms", [])]
+    return [*prms, Path(actor).parent.name] if actor else prms

@@ -1,0 +1,95 @@
+"""`agentprm import`: a language model or a one-label classifier from elsewhere, for every command of this project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from agentprm_jax.scoring.prm_files import PrmRecord
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Import a language model or a one-label classifier in Hugging Face's layout, or a GGUF file.
+
+    A language model becomes the folder of an actor; a classifier becomes that of a PRM, which needs --name, --method
+    and --initial-value. What the decoder does not support is refused by name.
+    """
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """Folder with config.json, safetensors and tokenizer, or a .gguf file."""
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
+    """Folder to write; it must not be there yet."""
+    name: str | None = None
+    """Classifier only: name under which its scores are written."""
+    method: str | None = None
+    """Classifier only: how it was trained, such as agentprm, pvm, orm, or a name of your own."""
+    initial_value: float | None = None
+    """Classifier only: outcome to expect before the first action, the mean outcome of its training trajectories."""
+    chat_template: Path | None = None
+    """File with a Jinja chat template that replaces the tokenizer's, where that does not write every turn by itself."""
+
+    @property
+    def interrupted(self) -> str:
+        """What Ctrl-C leaves."""
+        return f"Nothing was written to {self.output}: run the same command again."
+
+
+def main(config: ImportConfig) -> None:
+    """Reads the model, checks that the tokenizer fits it, and writes both."""
+    from agentprm_jax.actors.actor_files import save_actor
+    from agentprm_jax.data.encode import ChatEncoder
+    from agentprm_jax.data.tokenizer_files import load_tokenizer
+    from agentprm_jax.data.writing import whole_folder
+    from agentprm_jax.models import load_pretrained
+    from agentprm_jax.scoring.prm_files import check_vocabulary, save_prm
+
+    with whole_folder(config.output) as folder:
+        decoder, params = load_pretrained(config.model)
+        tokenizer = load_tokenizer(config.model)
+        if config.chat_template is not None:
+            tokenizer.chat_template = config.chat_template.read_text(encoding="utf-8")
+        encoder = ChatEncoder(tokenizer)
+        check_vocabulary(decoder, encoder, str(config.model))
+        if "value_head" in params:
+            record = _record(config)
+            save_prm(folder, decoder, params, encoder, record)
+            kind = f"PRM {record.name}"
+        else:
+            _refuse_record(config)
+            save_actor(folder, decoder, params, encoder)
+            kind = "actor"
+    print(
+        f"{config.output}: {kind} with {decoder.layers} layers of width {decoder.embed}, {decoder.vocab_size:,} token "
+        f"ids, up to {decoder.max_positions:,} tokens, weights in {decoder.param_dtype}."
+    )
+
+
+def _record(config: ImportConfig) -> PrmRecord:
+    from agentprm_jax.scoring.prm_files import PrmRecord
+
+    if config.name is None or config.method is None or config.initial_value is None:
+        raise ValueError(
+            f"{config.model} is a classifier, which says neither what it is called nor how it was trained nor what to "
+            "expect before the first action: expected --name, --method and --initial-value, got "
+            f"{_given(config) or 'none of them'}."
+        )
+    notes = {"imported": "/".join(config.model.parts[-2:])}
+    return PrmRecord(name=config.name, method=config.method, initial_value=config.initial_value, training=notes)
+
+
+def _refuse_record(config: ImportConfig) -> None:
+    if given := _given(config):
+        raise ValueError(
+            f"{config.model} is a language model, which becomes an actor: expected none of --name, --method and "
+            f"--initial-value, got {given}. A PRM is made of it by experiments/train_prm.py."
+        )
+
+
+def _given(config: ImportConfig) -> str:
+    flags = {"--name": config.name, "--method": config.method, "--initial-value": config.initial_value}
+    return ", ".join(flag for flag, value in flags.items() if value is not None)

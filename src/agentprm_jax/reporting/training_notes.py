@@ -1,0 +1,55 @@
+"""What is kept beside a trained model about its training, for its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentprm_jax.data.trajectory import Trajectory
+from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
+from agentprm_jax.reporting.stage import plain_config, read_metrics
+
+TRAINING = "training_notes.json"
+"""File of a language model's folder that holds its notes; a PRM has them in prm.json."""
+_LEFT_OUT = ("output", "mesh")
+
+
+def training_notes(config: Any, trajectories: Sequence[Trajectory], run: Path, code: Path) -> dict[str, Any]:
+    """Notes about a finished training run.
+
+    Args:
+        config: the dataclass config of the run. Of paths the last two parts are kept, which say what it was and not
+            whose machine it lay on.
+        trajectories: what was trained on.
+        run: the run's folder, with its metrics.
+        code: a folder of the checkout.
+
+    Returns:
+        JSON: `settings`, `data` (counts and the mean outcome in [0, 1]), `updates`, `tokens` seen, `versions`, `commit`
+        and `machine`.
+    """
+    metrics = read_metrics(run / "metrics.jsonl")
+    settings = {
+        name: _short(getattr(config, name)) if isinstance(getattr(config, name), Path) else value
+        for name, value in plain_config(config).items()
+        if name not in _LEFT_OUT
+    }
+    return {
+        "settings": settings,
+        "data": {
+            "trajectories": len(trajectories),
+            "tasks": len({trajectory.task for trajectory in trajectories}),
+            "steps": sum(len(trajectory.rewards) for trajectory in trajectories),
+            "mean_outcome": sum(trajectory.outcome for trajectory in trajectories) / max(1, len(trajectories)),
+        },
+        "updates": metrics[-1]["step"],
+        "tokens": int(sum(row["tokens"] for row in metrics)),
+        "versions": package_versions(),
+        "commit": git_commit(code),
+        "machine": describe_machine(),
+    }
+
+
+def _short(path: Path) -> str:
+    return "/".join(path.parts[-2:])

@@ -1,0 +1,114 @@
+"""`agentprm export`."""
+
+import json
+
+import pytest
+
+from agentprm_jax.actors.actor_files import save_actor
+from agentprm_jax.models import load_pretrained
+from agentprm_jax.reporting.results import read_results, write_results
+from agentprm_jax.scoring import Prm
+from tests.reporting.conftest import make_results
+
+
+@pytest.fixture
+def actor_folder(decoder_config, language_params, encoder, tmp_path):
+    save_actor(tmp_path / "actor", decoder_config, language_params, encoder)
+    return tmp_path / "actor"
+
+
+def test_an_exported_prm_is_a_classifier_with_a_card_and_still_a_prm(agentprm, prm, prm_folder, trajectories, tmp_path):
+    assert agentprm("export", prm_folder, tmp_path / "out", "--license", "mit")[0] == 0
+    description = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert description["architectures"] == ["LlamaForSequenceClassification"]
+    assert (description["problem_type"], description["num_labels"]) == ("regression", 1)
+    assert description["pad_token_id"] == 0
+    assert Prm.load(tmp_path / "out").score(trajectories(3)) == prm.score(trajectories(3))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith('---\nlicense: "mit"\n')
+    assert "has not been evaluated" in card
+    assert (tmp_path / "out" / "chat_template.jinja").is_file()
+
+
+def test_an_exported_actor_stops_where_its_turns_end(agentprm, actor_folder, encoder, tmp_path):
+    assert agentprm("export", actor_folder, tmp_path / "out")[0] == 0
+    description = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert description["architectures"] == ["LlamaForCausalLM"]
+    assert description["eos_token_id"] == encoder.end_of_turn_id
+    assert "text-generation" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_weights_are_written_in_the_type_that_is_asked_for(agentprm, prm_folder, tmp_path, dtype):
+    assert agentprm("export", prm_folder, tmp_path / "out", "--dtype", dtype)[0] == 0
+    config, params = load_pretrained(tmp_path / "out")
+    assert config.param_dtype == dtype
+    assert params["decoder"]["embedding"].dtype.name == dtype
+
+
+def test_a_folder_that_is_there_is_never_written_to(agentprm, prm_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    status, said = agentprm("export", prm_folder, tmp_path / "out")
+    assert (status, "should not be there yet" in said, list((tmp_path / "out").iterdir())) == (1, True, [])
+
+
+def test_an_export_that_is_cut_short_leaves_nothing(agentprm, prm_folder, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agentprm_jax.reporting.model_card.prm_card", stop)
+    before = sorted(tmp_path.iterdir())
+    status, said = agentprm("export", prm_folder, tmp_path / "out")
+    assert (status, "Interrupted. Nothing was written to" in said) == (1, True)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_classifier_that_is_no_prm_yet_is_refused(agentprm, prm_folder, tmp_path):
+    (prm_folder / "prm.json").unlink()
+    status, said = agentprm("export", prm_folder, tmp_path / "out")
+    assert (status, "Make it a PRM with `agentprm import`" in said) == (1, True)
+
+
+@pytest.fixture
+def evaluated(prm_folder, tmp_path):
+    """A run beside an evaluation that names it."""
+    import msgspec
+
+    run = tmp_path / "prm-agentprm-0"
+    run.mkdir()
+    prm_folder.rename(run / "model")
+    (run / "stage.json").write_text("{}")
+    (run / "config.json").write_text('{"objective": {"method": "agentprm"}}')
+    (tmp_path / "evaluation").mkdir()
+    results = msgspec.structs.replace(make_results(), config={"prms": ["somewhere/prm-agentprm-0"]})
+    write_results(tmp_path / "evaluation" / "results.json", results)
+    return run
+
+
+def test_an_evaluation_beside_the_run_that_names_it_is_found_and_its_rows_stand_in_the_card(
+    agentprm, evaluated, tmp_path
+):
+    assert agentprm("export", evaluated, tmp_path / "out")[0] == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| AgentPRM |" in card
+    assert "±" in card
+    assert "has not been evaluated" not in card
+    assert "settings.objective.method | agentprm" in card
+
+
+def test_an_evaluation_that_names_other_runs_is_not_taken_unless_it_is_given(agentprm, evaluated, tmp_path):
+    import msgspec
+
+    path = tmp_path / "evaluation" / "results.json"
+    write_results(path, msgspec.structs.replace(read_results(path), config={"prms": ["prm-agentprm-1"]}))
+    assert agentprm("export", evaluated, tmp_path / "out")[0] == 0
+    assert "has not been evaluated" in (tmp_path / "out" / "README.md").read_text()
+    assert agentprm("export", evaluated, tmp_path / "given", "--evaluation", path.parent)[0] == 0
+    assert "| AgentPRM |" in (tmp_path / "given" / "README.md").read_text()
+
+
+def test_an_evaluation_without_a_row_of_the_prm_is_refused(agentprm, evaluated, tmp_path):
+    record = json.loads((evaluated / "model" / "prm.json").read_text())
+    (evaluated / "model" / "prm.json").write_text(json.dumps(record | {"name": "mine", "method": "mine"}))
+    status, said = agentprm("export", evaluated, tmp_path / "out", "--evaluation", tmp_path / "evaluation")
+    assert (status, "has no row of mine" in said) == (1, True)

@@ -1,0 +1,71 @@
+"""`agentprm import`."""
+
+import jax
+import pytest
+
+from agentprm_jax.data.vocabulary import word_tokenizer
+from agentprm_jax.models import load_pretrained, save_pretrained
+from agentprm_jax.scoring import Prm
+
+RECORD = ("--name", "mine", "--method", "pvm", "--initial-value", 0.25)
+
+
+@pytest.fixture
+def classifier(prm_folder):
+    (prm_folder / "prm.json").unlink()
+    return prm_folder
+
+
+@pytest.fixture
+def language_model(decoder_config, language_params, encoder, tmp_path):
+    save_pretrained(tmp_path / "lm", decoder_config, language_params)
+    encoder.tokenizer.save_pretrained(tmp_path / "lm")
+    return tmp_path / "lm"
+
+
+def test_a_classifier_becomes_a_prm_with_the_same_promises(agentprm, classifier, prm, trajectories, tmp_path):
+    assert agentprm("import", classifier, tmp_path / "out", *RECORD)[0] == 0
+    imported = Prm.load(tmp_path / "out")
+    assert (imported.name, imported.method, imported.initial_value) == ("mine", "pvm", 0.25)
+    mine, theirs = imported.score(trajectories(3)), prm.score(trajectories(3))
+    assert [one.promise for one in mine] == [one.promise for one in theirs]
+
+
+def test_a_classifier_is_asked_what_it_does_not_say(agentprm, classifier, tmp_path):
+    status, said = agentprm("import", classifier, tmp_path / "out", "--name", "mine")
+    assert (status, "expected --name, --method and --initial-value, got --name" in said) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_language_model_becomes_an_actor_with_the_same_weights(agentprm, language_model, tmp_path):
+    status, said = agentprm("import", language_model, tmp_path / "out")
+    assert (status, "actor with 2 layers of width 32, 16 token ids" in said) == (0, True)
+    jax.tree.map(
+        lambda one, other: (one == other).all() or pytest.fail("weights differ"),
+        load_pretrained(tmp_path / "out")[1],
+        load_pretrained(language_model)[1],
+    )
+    status, said = agentprm("import", language_model, tmp_path / "other", *RECORD)
+    assert (status, "is a language model, which becomes an actor" in said) == (1, True)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(agentprm, language_model, tmp_path):
+    word_tokenizer([*"abcdefghijkl", "more"]).save_pretrained(language_model)
+    status, said = agentprm("import", language_model, tmp_path / "out")
+    assert (status, "has 17 tokens, more than the 16" in said) == (1, True)
+
+
+def test_another_chat_template_can_be_given(agentprm, language_model, tmp_path):
+    (language_model / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    status, _ = agentprm("import", language_model, tmp_path / "out")
+    assert status == 1
+    good = tmp_path / "good.jinja"
+    good.write_text(str(word_tokenizer(["a"]).chat_template))
+    assert agentprm("import", language_model, tmp_path / "out", "--chat-template", good)[0] == 0
+    assert (tmp_path / "out" / "chat_template.jinja").read_text() == good.read_text()
+
+
+def test_what_is_no_model_is_named(agentprm, tmp_path):
+    status, said = agentprm("import", tmp_path / "none", tmp_path / "out")
+    assert (status, "There is no model in" in said) == (1, True)
+    assert list(tmp_path.iterdir()) == []
