@@ -16,15 +16,19 @@ CASES = {
     "time": ((4, 8192), PartitionSpec(None, "batch"), PartitionSpec()),
 }
 """Shape, how rewards and discounts lie, and how values do, whose one more column cannot be cut evenly."""
-COLLECTIVE = re.compile(r"= (\(?.*?\)?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
+KINDS = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+COLLECTIVE = re.compile(rf"= (\(?.*?\)?) ({KINDS})(?:-start)?\(")
 
 
 def collectives(text):
     """Kind and number of elements of every communication in a compiled program."""
-    return [
-        [kind, sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in re.findall(r"\w\[([\d,]*)\]", shape))]
-        for shape, kind in COLLECTIVE.findall(text)
-    ]
+    return [[kind, elements(shape)] for shape, kind in COLLECTIVE.findall(text)]
+
+
+def elements(shape):
+    """Number of elements of an array's or a tuple's shape as compiled programs write it."""
+    sizes = re.findall(r"\w\[([\d,]*)\]", shape)
+    return sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes)
 
 
 def compare(mesh, shape, spec, values_spec):

@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
+from agentprm_jax.numerics.targets import BLOCK
+
 SCRIPT = pathlib.Path(__file__).parent / "sharded_gae.py"
+SHARDS = {"batch": [8, 32], "batch of long rows": [2, 2048], "time": [4, 1024]}
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +22,13 @@ def cases():
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("name", ["batch", "batch of long rows", "time"])
+@pytest.mark.parametrize("name", SHARDS)
 def test_advantages_of_eight_devices_are_those_of_one(cases, name):
     assert cases[name]["difference"] <= 1e-5
 
 
-@pytest.mark.parametrize(("name", "shard"), [("batch", [8, 32]), ("batch of long rows", [2, 2048]), ("time", [4, 1024])])
-def test_every_device_holds_an_eighth_of_the_advantages(cases, name, shard):
-    assert cases[name]["shard"] == shard
+def test_every_device_holds_an_eighth_of_the_advantages(cases):
+    assert {name: case["shard"] for name, case in cases.items()} == SHARDS
 
 
 @pytest.mark.parametrize("name", ["batch", "batch of long rows"])
@@ -35,7 +37,7 @@ def test_rows_on_different_devices_have_nothing_to_say_to_each_other(cases, name
 
 
 def test_blocks_of_time_on_different_devices_exchange_one_number_of_each_kind_a_block(cases):
-    blocks = 4 * 8192 // 64
+    blocks = 4 * 8192 // BLOCK
     sizes = [size for _, size in cases["time"]["collectives"]]
     assert 0 < max(sizes) <= blocks
     assert sum(sizes) <= 4 * blocks

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Float32
 
 from agentprm_jax.numerics.steps import as_float32, last_step, present, require_shape, step_before, zero_padding
 
-
 LONGEST_WALK = 1024
 """Steps that are taken one after the other; longer rows are cut into blocks."""
 BLOCK = 64
