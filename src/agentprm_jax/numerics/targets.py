@@ -10,6 +10,11 @@ from jaxtyping import Array, Bool, Float, Float32
 
 from agentprm_jax.numerics.steps import as_float32, last_step, present, require_shape, step_before, zero_padding
 
+LONGEST_WALK = 1024
+"""Steps that are taken one after the other; longer rows are cut into blocks."""
+BLOCK = 64
+"""Steps of a block."""
+
 
 class PromiseTargets(NamedTuple):
     """Labels of a batch of trajectories, 0 at padded steps.
@@ -39,7 +44,7 @@ def trajectory_gae(
     """
     value, scale = as_float32(values), as_float32(discounts)
     errors = as_float32(rewards) + scale * value[1:] - value[:-1]
-    return _decayed_sums(errors, scale * as_float32(lam))
+    return _decayed_sums(errors, scale, as_float32(lam))
 
 
 def gae(
@@ -90,7 +95,7 @@ def trajectory_token_gae(
     following = jnp.append(known, 0.0)[jnp.append(behind[1:], end)]
     errors = jnp.where(acts, zero_padding(rewards, acts) + as_float32(gamma) * following - known, 0.0)
     decays = jnp.where(acts, as_float32(gamma) * as_float32(lam), 1.0)
-    return jnp.where(acts, _decayed_sums(errors, decays), 0.0)
+    return jnp.where(acts, _decayed_sums(errors, decays, jnp.float32(1)), 0.0)
 
 
 def token_gae(
@@ -134,15 +139,53 @@ def token_gae(
     return _for_each_row(estimate, len(shape) - 1)(as_float32(rewards), as_float32(values), present(action_mask))
 
 
-def _decayed_sums(errors: Float32[Array, " t"], decays: Float32[Array, " t"]) -> Float32[Array, " t"]:
-    """A_t = errors_t + decays_t * A_{t+1}, from the end, behind which A is 0."""
+def _decayed_sums(
+    errors: Float32[Array, " t"], discounts: Float32[Array, " t"], lam: Float32[Array, ""]
+) -> Float32[Array, " t"]:
+    """A_t = errors_t + discounts_t * lam * A_{t+1}, from the end, behind which A is 0.
+
+    A long row is cut into blocks. What a block hands to the one before it is a sum and a product of decays; the blocks'
+    sums obey the same recursion, and then every block is walked with what comes from behind it. So 32,768 steps need
+    640 in a row, and rows whose time lies on several devices exchange one number of each kind a block.
+    """
+    length = errors.shape[0]
+    if length <= LONGEST_WALK:
+        return _walk(errors, discounts, lam, jnp.float32(0))
+    padding = (0, -length % BLOCK)
+    cut_errors, cut_discounts = (jnp.pad(array, padding).reshape(-1, BLOCK) for array in (errors, discounts))
+    sums, products = jax.vmap(_summary, in_axes=(0, 0, None))(cut_errors, cut_discounts, lam)
+    behind = jnp.append(_decayed_sums(sums, products, jnp.float32(1))[1:], 0.0)
+    return jax.vmap(_walk, in_axes=(0, 0, None, 0))(cut_errors, cut_discounts, lam, behind).reshape(-1)[:length]
+
+
+def _walk(
+    errors: Float32[Array, " t"],
+    discounts: Float32[Array, " t"],
+    lam: Float32[Array, ""],
+    behind: Float32[Array, ""],
+) -> Float32[Array, " t"]:
+    """The recursion one step after the other, from `behind`."""
 
     def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        error, decay = step
-        total = error + decay * later
+        error, discount = step
+        total = error + discount * lam * later
         return total, total
 
-    return jax.lax.scan(backward, jnp.zeros((), jnp.float32), (errors, decays), reverse=True)[1]
+    return jax.lax.scan(backward, behind, (errors, discounts), reverse=True)[1]
+
+
+def _summary(
+    errors: Float32[Array, " t"], discounts: Float32[Array, " t"], lam: Float32[Array, ""]
+) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
+    """The first A of a block with 0 behind it, and what a number behind it is multiplied with on its way there."""
+
+    def backward(later: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+        (error, discount), (total, product) = step, later
+        decay = discount * lam
+        return (error + decay * total, decay * product), None
+
+    start = (jnp.float32(0), jnp.float32(1))
+    return jax.lax.scan(backward, start, (errors, discounts), reverse=True)[0]
 
 
 def _for_each_row(function: Callable[..., Array], axes: int) -> Callable[..., Array]:

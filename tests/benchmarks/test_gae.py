@@ -1,0 +1,78 @@
+"""Laws of the GAE benchmark."""
+
+import json
+
+import pytest
+from bench_gae import BenchGaeConfig, main
+from gae import check_agreement
+from gae_implementations import ADD, OURS
+from gae_report import Measured, goals
+from gae_tpu import sequential_steps
+from measuring import Timing
+
+LOOPS = """
+%condition.1 (arguments: (s32[], f32[8])) -> pred[] {
+  %bound = s32[]{:T(128)} constant(64)
+  ROOT %less = pred[] compare(%index, %bound), direction=LT
+}
+
+%condition.2 (arguments: (s32[], f32[8])) -> pred[] {
+  %bound = s32[] constant(512)
+  ROOT %less = pred[] compare(%index, %bound), direction=LT
+}
+
+ENTRY %main () -> f32[8] {
+  %other = s32[] constant(7)
+  %first = (s32[], f32[8]) while(%tuple.1), condition=%condition.1, body=%body.1
+  %second = (s32[], f32[8]) while(%tuple.2), condition=%condition.2, body=%body.2
+}
+"""
+
+
+def test_a_tiny_shape_is_measured_by_the_experiment_and_written_with_its_picture(tmp_path, capsys):
+    main(BenchGaeConfig(output=tmp_path, shapes=("8x4",), implementations=(ADD, OURS), repeats=2, seconds=1))
+    printed = capsys.readouterr().out
+    assert "### [8, 4] float32" in printed
+    assert "[8, 4] float32: at most 2 times adding two arrays" in printed
+    assert (tmp_path / "report.md").read_text() in printed
+    (measured,) = json.loads((tmp_path / "times.json").read_text())
+    assert list(measured["seconds"]) == [ADD, OURS]
+    assert (tmp_path / "times.png").stat().st_size > 0
+
+
+def test_a_missing_package_is_named_and_the_rest_is_measured(tmp_path, capsys, monkeypatch):
+    import gae_implementations
+
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(gae_implementations.importlib, "import_module", missing)
+    main(BenchGaeConfig(output=tmp_path, shapes=("8x4",), implementations=(OURS, "TRL"), repeats=2, seconds=1))
+    printed = capsys.readouterr().out
+    assert "Not measured: TRL, because the package torch is not installed." in printed
+    assert f"| {OURS} |" in printed
+
+
+def test_other_advantages_are_not_compared():
+    with pytest.raises(ValueError, match=r"wrong must compute the same advantages as ours, but differs by 1"):
+        check_agreement({OURS: lambda: [1.0], "wrong": lambda: [2.0]}, "float32")
+
+
+def test_goals_are_met_or_missed_by_the_ratio_to_ours():
+    timings = {ADD: Timing(0, (1.0,)), OURS: Timing(0, (3.0,)), "rlax": Timing(0, (6.0,)), "TRL": Timing(0, (29.0,))}
+    checks = goals(Measured((8, 4), "float32", timings))
+    assert [check.passed for check in checks] == [False, True, False]
+
+
+def test_a_shape_that_is_not_written_as_rows_and_steps_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="must be written like 4096x32, got 4096"):
+        _ = BenchGaeConfig(output=tmp_path, shapes=("4096",)).sizes
+
+
+def test_the_sequential_steps_of_a_program_are_the_bounds_of_its_loops():
+    assert sequential_steps(LOOPS) == 64 + 512
+
+
+def test_a_loop_without_a_constant_bound_is_refused():
+    with pytest.raises(ValueError, match=r"%condition\.1 must have one constant bound"):
+        sequential_steps(LOOPS.replace("constant(64)", "parameter(1)"))

@@ -1,0 +1,54 @@
+"""Computes advantages on one and on eight fake devices; prints what they share as JSON. Started by test_sharded_gae."""
+
+import functools
+import json
+import re
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from agentprm_jax.numerics.targets import gae
+
+CASES = {
+    "batch": ((64, 32), PartitionSpec("batch"), PartitionSpec("batch")),
+    "batch of long rows": ((16, 2048), PartitionSpec("batch"), PartitionSpec("batch")),
+    "time": ((4, 8192), PartitionSpec(None, "batch"), PartitionSpec()),
+}
+"""Shape, how rewards and discounts lie, and how values do, whose one more column cannot be cut evenly."""
+KINDS = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+COLLECTIVE = re.compile(rf"= (\(?.*?\)?) ({KINDS})(?:-start)?\(")
+
+
+def collectives(text):
+    """Kind and number of elements of every communication in a compiled program."""
+    return [[kind, elements(shape)] for shape, kind in COLLECTIVE.findall(text)]
+
+
+def elements(shape):
+    """Number of elements of an array's or a tuple's shape as compiled programs write it."""
+    sizes = re.findall(r"\w\[([\d,]*)\]", shape)
+    return sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes)
+
+
+def compare(mesh, shape, spec, values_spec):
+    """Largest difference between eight devices and one, what is communicated, and how the result lies."""
+    rng = np.random.default_rng(0)
+    discounts = np.where(rng.random(shape) < 0.01, 0, 0.99).astype(np.float32)
+    arrays = [rng.normal(size=n).astype(np.float32) for n in (shape, (shape[0], shape[1] + 1))] + [discounts]
+    function = jax.jit(functools.partial(gae, lam=0.95))
+    one = np.asarray(function(*arrays))
+    specs = (spec, values_spec, spec)
+    placed = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arrays, specs, strict=True)]
+    compiled = jax.jit(function, out_shardings=NamedSharding(mesh, spec)).lower(*placed).compile()
+    eight = compiled(*placed)
+    return {
+        "difference": float(np.abs(np.asarray(eight) - one).max()),
+        "collectives": collectives(compiled.as_text()),
+        "shard": list(eight.addressable_shards[0].data.shape),
+    }
+
+
+if __name__ == "__main__":
+    devices = Mesh(np.array(jax.devices()), ("batch",), axis_types=(AxisType.Auto,))
+    print(json.dumps({name: compare(devices, *case) for name, case in CASES.items()}))
