@@ -23,7 +23,7 @@ def run(program):
     state, batches, losses = program.init(jax.random.key(0), {}), RandomBatches(), []
     for index in range(program.total_steps):
         batch = place_batch(program.mesh, batches[index])
-        state, metrics = program.train_step(state, batch, np.int32(index))
+        state, metrics = program.train_step({}, state, batch, np.int32(index))
         losses.append(float(metrics["loss"]))
     query, query_moment = (
         next(leaf for path, leaf in jax.tree.leaves_with_path(tree) if path_name(path).endswith(end))

@@ -10,6 +10,9 @@ from jaxtyping import Array, PRNGKeyArray
 Params = dict[str, Any]
 Initializer = Callable[..., Array]
 
+LORA_A, LORA_B = "lora_a", "lora_b"
+"""Names of the two factors of an adapter, beside the `kernel` that they adapt."""
+
 
 def declare(
     module: nn.Module, name: str, init: Initializer, shape: tuple[int, ...], axes: tuple[str, ...], dtype: str
@@ -17,6 +20,11 @@ def declare(
     """A parameter of a module, with the logical name of each of its axes, for use inside its `__call__`."""
     boxed = nn.with_logical_partitioning(init, axes)
     return cast(Array, module.param(name, boxed, shape, jnp.dtype(dtype)))
+
+
+def given(module: nn.Module, name: str) -> Array | None:
+    """A parameter that a module uses where it is given, and does without where it is not; for use in its `__call__`."""
+    return cast(Array, module.get_variable("params", name))
 
 
 def init_boxed(module: nn.Module, key: PRNGKeyArray, *inputs: Any) -> Params:
