@@ -5,9 +5,9 @@ Command:
     uv run experiments/sft.py --trajectories demos.jsonl --output runs/actor
 
 The actor lies in OUTPUT/model in Hugging Face's layout with its tokenizer, beside checkpoints, metrics.jsonl and
-TensorBoard events. With --init DIR --lora.rank 16 only low-rank adapters are trained; they lie in OUTPUT/adapter as
-`peft` loads them, and merged into their base in OUTPUT/model. Run the same command again to continue an interrupted run. In compact BabyAI 400 updates of 4,096
-tokens give an actor that solves about half of the tasks greedily.
+TensorBoard events. Run the same command again to continue an interrupted run. In compact BabyAI 400 updates of 4,096
+tokens give an actor that solves about half of the tasks greedily. With --init DIR --lora.rank 16 only low-rank adapters
+are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model.
 """
 
 from __future__ import annotations

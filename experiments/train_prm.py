@@ -7,8 +7,8 @@ Command:
 
 Labels are computed inside the jitted step from the same forward pass that gives the loss (AgentPRM, eq. 12-14 and
 algorithm 1, arXiv 2511.08325). The PRM lies in OUTPUT/model in Hugging Face's layout. Run the same command again to
-continue an interrupted run; with --lora.rank 16 only low-rank adapters and the value head are trained, and lie in
-OUTPUT/adapter as `peft` loads them, besides merged in OUTPUT/model; on more devices add --mesh.fsdp N.
+continue an interrupted run; on more devices add --mesh.fsdp N. With --lora.rank 16 only low-rank adapters and the value
+head are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model.
 """
 
 from __future__ import annotations

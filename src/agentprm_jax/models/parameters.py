@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, PRNGKeyArray
 
 Params = dict[str, Any]
@@ -35,3 +36,8 @@ def init_boxed(module: nn.Module, key: PRNGKeyArray, *inputs: Any) -> Params:
 def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
     """The module's output for given parameters."""
     return module.apply({"params": params}, *inputs)
+
+
+def by_path(params: Params) -> dict[tuple[str, ...], Any]:
+    """The leaves of nested parameters by their keys."""
+    return cast(dict[tuple[str, ...], Any], flatten_dict(params))

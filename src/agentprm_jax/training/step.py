@@ -15,7 +15,9 @@ from agentprm_jax.training.state import TrainState, state_shardings
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
+Update = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
 TrainStep = Callable[[PyTree, TrainState, Any, Any], tuple[TrainState, Metrics]]
+"""An `Update` that is told first what is frozen."""
 
 FINITE = "finite"
 """The metric that is 1 where an update was made and 0 where it was refused."""
