@@ -1,0 +1,98 @@
+"""Memory of the compiled training step with adapters beside that of full training, as XLA reports it; nothing is run.
+
+Command:
+
+    uv run benchmarks/lora_memory.py
+
+State: what a step is given and gives back in place (trained parameters, their moments). Temporary: gradients and
+activations. The base is bfloat16 beside adapters, and float32 where it is trained itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import tyro
+
+from agentprm_jax.models.lora_config import LoraConfig
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Shape of the model and of the batch."""
+
+    embed: int = 576
+    layers: int = 30
+    mlp: int = 1536
+    vocab_size: int = 49_152
+    rows: int = 1
+    row_length: int = 256
+    remat: bool = True
+    lora: LoraConfig = field(default_factory=lambda: LoraConfig(rank=16))
+
+
+def main(config: MemoryConfig) -> None:
+    from agentprm_jax.models.config import DecoderConfig
+
+    decoder = DecoderConfig(
+        vocab_size=config.vocab_size,
+        embed=config.embed,
+        mlp=config.mlp,
+        layers=config.layers,
+        heads=config.embed // 64,
+        kv_heads=config.embed // 192,
+        head_dim=64,
+        rope_theta=10_000.0,
+        norm_eps=1e-5,
+        max_positions=8192,
+        dtype="bfloat16",
+        remat=config.remat,
+    )
+    full, adapters = (memory(config, decoder, lora) for lora in (LoraConfig(), config.lora))
+    for name, ours in adapters.items():
+        print(
+            f"{name:>10}: adapters {ours / 2**20:8.1f} MiB, full {full[name] / 2**20:8.1f} MiB, ratio {ours / full[name]:.3f}"
+        )
+
+
+def memory(config: MemoryConfig, decoder, lora: LoraConfig) -> dict[str, float]:
+    import jax
+    import numpy as np
+
+    from agentprm_jax.data.batch import Batch
+    from agentprm_jax.models import init_language_model, logical_axes
+    from agentprm_jax.training import (
+        LoopConfig,
+        MeshConfig,
+        OptimizerConfig,
+        make_constrain,
+        make_mesh,
+        prepare,
+        sft_objective,
+    )
+
+    mesh = make_mesh(MeshConfig())
+    program = prepare(
+        sft_objective(decoder, make_constrain(mesh)),
+        partial(init_language_model, decoder),
+        logical_axes(decoder, "language_model"),
+        mesh=mesh,
+        optimizer=OptimizerConfig(),
+        loop=LoopConfig(rows_per_batch=config.rows),
+        total_steps=100,
+        lora=lora,
+    )
+    tokens, floats = (jax.ShapeDtypeStruct((config.rows, config.row_length), kind) for kind in ("int32", "float32"))
+    per_step, per_row = (jax.ShapeDtypeStruct((config.rows, 1, *rest), "float32") for rest in ((4,), ()))
+    steps = [jax.ShapeDtypeStruct(per_step.shape, kind) for kind in ("int32", "bool")]
+    batch = Batch(tokens, tokens, tokens, floats, *steps, per_row, per_row)
+    index = jax.ShapeDtypeStruct((), np.int32)
+    stats = program.train_step.lower(program.frozen, program.abstract, batch, index).compile().memory_analysis()
+    base = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.frozen))
+    state, temporary = stats.output_size_in_bytes, stats.temp_size_in_bytes
+    return {"state": state, "temporary": temporary, "total": base + state + temporary}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(MemoryConfig, description=__doc__))
