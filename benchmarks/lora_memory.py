@@ -4,13 +4,13 @@ Command:
 
     uv run benchmarks/lora_memory.py
 
-State: what a step is given and gives back in place (trained parameters, their moments). Temporary: gradients and
-activations. The base is bfloat16 beside adapters, and float32 where it is trained itself.
+Frozen: the base beside adapters. State: trained parameters and their moments, updated in place. Temporary: gradients
+and activations. Where the processor has no bfloat16 products, as most CPUs, XLA keeps float32 copies of a bfloat16 base.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 
 import tyro
@@ -20,7 +20,7 @@ from agentprm_jax.models.lora_config import LoraConfig
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """Shape of the model and of the batch."""
+    """Shape of the model (SmolLM2-135M's) and of the batch."""
 
     embed: int = 576
     layers: int = 30
@@ -29,7 +29,7 @@ class MemoryConfig:
     rows: int = 1
     row_length: int = 256
     remat: bool = True
-    lora: LoraConfig = field(default_factory=lambda: LoraConfig(rank=16))
+    rank: int = 16
 
 
 def main(config: MemoryConfig) -> None:
@@ -49,11 +49,16 @@ def main(config: MemoryConfig) -> None:
         dtype="bfloat16",
         remat=config.remat,
     )
-    full, adapters = (memory(config, decoder, lora) for lora in (LoraConfig(), config.lora))
-    for name, ours in adapters.items():
-        print(
-            f"{name:>10}: adapters {ours / 2**20:8.1f} MiB, full {full[name] / 2**20:8.1f} MiB, ratio {ours / full[name]:.3f}"
-        )
+    adapters = LoraConfig(rank=config.rank)
+    full = memory(config, decoder, LoraConfig())
+    print_row("all trained", full, full)
+    for dtype in ("float32", "bfloat16"):
+        print_row(f"adapters, {dtype} base", memory(config, decoder, replace(adapters, base_dtype=dtype)), full)
+
+
+def print_row(name: str, sizes: dict[str, float], full: dict[str, float]) -> None:
+    shown = ", ".join(f"{part} {size / 2**20:.0f}" for part, size in sizes.items())
+    print(f"{name}: {shown} MiB; {sizes['total'] / full['total']:.2f} of the total where all is trained")
 
 
 def memory(config: MemoryConfig, decoder, lora: LoraConfig) -> dict[str, float]:
@@ -89,9 +94,9 @@ def memory(config: MemoryConfig, decoder, lora: LoraConfig) -> dict[str, float]:
     batch = Batch(tokens, tokens, tokens, floats, *steps, per_row, per_row)
     index = jax.ShapeDtypeStruct((), np.int32)
     stats = program.train_step.lower(program.frozen, program.abstract, batch, index).compile().memory_analysis()
-    base = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.frozen))
+    frozen = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.frozen))
     state, temporary = stats.output_size_in_bytes, stats.temp_size_in_bytes
-    return {"state": state, "temporary": temporary, "total": base + state + temporary}
+    return {"frozen": frozen, "state": state, "temporary": temporary, "total": frozen + state + temporary}
 
 
 if __name__ == "__main__":

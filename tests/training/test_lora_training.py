@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 from dataclasses import replace
 
@@ -89,19 +90,13 @@ def test_microbatches_make_the_update_of_the_whole_batch(program, base):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, parts)
 
 
-def test_the_compiled_step_makes_no_gradient_of_the_base(program, prm_program, base):
-    """Every update of full training writes a float32 array of each kernel's shape; with adapters none is written."""
-    batch = RandomBatches()[0]
-    kernel = program.frozen["decoder"]["layers"]["mlp"]["up"]["kernel"].shape
+def test_the_compiled_step_computes_nothing_of_the_shape_of_a_frozen_kernel(program, prm_program):
+    kernel = "f32[{},{},{}]".format(*program.frozen["decoder"]["layers"]["mlp"]["up"]["kernel"].shape)
+    computed = re.compile(rf" = {re.escape(kernel)}\S* (?!parameter|get-tuple-element)")
     for made, expected in ((program, False), (prm_program, True)):
-        step = made.train_step.lower(made.frozen, made.abstract, batch, np.int32(0)).compile()
-        shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(step.out_info)]
-        assert (kernel in shapes) == expected
-        if made is program:
-            memory = step.memory_analysis()
-        else:
-            assert memory.output_size_in_bytes < step.memory_analysis().output_size_in_bytes / 2
-            assert memory.temp_size_in_bytes < step.memory_analysis().temp_size_in_bytes
+        step = made.train_step.lower(made.frozen, made.abstract, RandomBatches()[0], np.int32(0)).compile()
+        assert kernel in step.as_text()
+        assert bool(computed.search(step.as_text())) == expected
 
 
 def test_an_interrupted_run_continues_to_the_same_bits_from_a_small_checkpoint(program, base, uninterrupted, tmp_path):
@@ -110,30 +105,17 @@ def test_an_interrupted_run_continues_to_the_same_bits_from_a_small_checkpoint(p
         run(program, tmp_path, base, Signalling(3, signal.SIGTERM))
     assert_equal(run(program, tmp_path, base), params)
     assert (tmp_path / "metrics.jsonl").read_bytes() == (output / "metrics.jsonl").read_bytes()
-    names = {
-        key.split("'")[-2]
-        for key in json.loads((tmp_path / "checkpoints/6/default/_METADATA").read_text())["tree_metadata"]
-    }
-    assert {"lora_a", "lora_b"} <= names
-    assert not names & {"embedding", "scale"}
+    tensors = json.loads((tmp_path / "checkpoints" / "6" / "default" / "_METADATA").read_text())["tree_metadata"]
+    assert any("lora_a" in name for name in tensors)
+    assert not [name for name in tensors if "embedding" in name or "scale" in name or "'up', 'kernel'" in name]
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        (lambda program, base: (program, pretrained_base(seed=8)), "pretrained was"),
-        (
-            lambda program, base: (replace(program, lora=replace(LORA, alpha=4.0)), base),
-            "lora.alpha was 8.0 and is now",
-        ),
-    ],
-)
-def test_a_checkpoint_is_not_continued_over_another_base_or_at_another_scale(
-    program, base, uninterrupted, change, field
-):
+def test_a_checkpoint_is_not_continued_over_another_base_or_at_another_scale(program, base, uninterrupted):
     output, _ = uninterrupted
-    with pytest.raises(RunMismatch, match=field):
-        run(*[(p, output, b) for p, b in [change(program, base)]][0])
+    with pytest.raises(RunMismatch, match="pretrained was"):
+        run(program, output, pretrained_base(seed=8))
+    with pytest.raises(RunMismatch, match=r"lora\.alpha was 8\.0 and is now 4\.0"):
+        run(replace(program, lora=replace(LORA, alpha=4.0)), output, base)
 
 
 def test_a_base_that_is_missing_or_does_not_fit_is_refused_by_name(program, base, tmp_path):
@@ -158,5 +140,6 @@ def test_the_base_lies_on_the_device_in_the_type_that_is_asked_for(base):
 @pytest.mark.parametrize("kind", ["prm", "sft"])
 def test_adapters_learn_a_fixed_batch(base, kind, rule):
     program = tiny_program(kind, steps=40, lora=replace(LORA, rank=8), rule=rule, learning_rate=3e-2)
-    _, losses, _ = advance(program, base, 40, fixed=RandomBatches()[0])
+    decoder = base["decoder"] | {"embedding": 20 * base["decoder"]["embedding"]}  # a random one gives even logits
+    _, losses, _ = advance(program, {"decoder": decoder}, 40, fixed=RandomBatches()[0])
     assert losses[-1] < 0.7 * losses[0]
