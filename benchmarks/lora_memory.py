@@ -5,7 +5,7 @@ Command:
     uv run benchmarks/lora_memory.py
 
 Frozen: the base beside adapters. State: trained parameters and their moments, updated in place. Temporary: gradients
-and activations. Where the processor has no bfloat16 products, as most CPUs, XLA keeps float32 copies of a bfloat16 base.
+and activations. Where the processor has no bfloat16 products, as most CPUs, XLA adds float32 copies of a bfloat16 base.
 """
 
 from __future__ import annotations
