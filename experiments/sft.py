@@ -6,7 +6,8 @@ Command:
 
 The actor lies in OUTPUT/model in Hugging Face's layout with its tokenizer, beside checkpoints, metrics.jsonl and
 TensorBoard events. Run the same command again to continue an interrupted run. In compact BabyAI 400 updates of 4,096
-tokens give an actor that solves about half of the tasks greedily.
+tokens give an actor that solves about half of the tasks greedily. With --init DIR --lora.rank 16 only low-rank adapters
+are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tyro
 from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig
 
 
@@ -65,10 +67,17 @@ class SftConfig:
     """Length, batches, reports and checkpoints."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """Devices."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Low-rank adapters to train instead of the pretrained model."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
     """Of the initial parameters and of the order of the data."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when there is nothing to adapt."""
+        if self.lora.rank and self.init is None:
+            raise ValueError("Adapters need a pretrained model: lora.rank is above 0, but init names no folder.")
 
 
 def main(config: SftConfig) -> None:
@@ -84,12 +93,17 @@ def main(config: SftConfig) -> None:
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
-    from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
+    from agentprm_jax.models import (
+        init_language_model,
+        load_pretrained,
+        logical_axes,
+        merge_adapters,
+        save_adapter,
+    )
     from agentprm_jax.reporting.stage import StageFolder, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
         PackedBatches,
-        fingerprint,
         make_constrain,
         make_mesh,
         prepare,
@@ -125,18 +139,22 @@ def main(config: SftConfig) -> None:
             optimizer=config.optimizer,
             loop=config.loop,
             total_steps=config.loop.total_steps(len(rows)),
+            lora=config.lora,
         )
-        params = train(
+        trained = train(
             program,
             PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed),
             config.output,
             seed=config.seed,
             pretrained=pretrained,
-            settings={"pretrained": fingerprint(pretrained)},
             label=stage.name,
         )
+        params = jax.device_get(trained)
+        if config.lora.rank and config.init is not None:
+            save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
+            params = merge_adapters(config.lora, pretrained, params)
         model = config.output / "model"
-        save_actor(model, decoder, jax.device_get(params), encoder)
+        save_actor(model, decoder, params, encoder)
         write_record(model / TRAINING, training_notes(config, trajectories, config.output, Path(__file__).parent))
     stage.finish(tokens_trained=trained_tokens(config.output))
 

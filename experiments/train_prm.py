@@ -7,7 +7,8 @@ Command:
 
 Labels are computed inside the jitted step from the same forward pass that gives the loss (AgentPRM, eq. 12-14 and
 algorithm 1, arXiv 2511.08325). The PRM lies in OUTPUT/model in Hugging Face's layout. Run the same command again to
-continue an interrupted run; on more devices add --mesh.fsdp N.
+continue an interrupted run; on more devices add --mesh.fsdp N. With --lora.rank 16 only low-rank adapters and the value
+head are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Literal
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
 
@@ -42,6 +44,8 @@ class TrainPrmConfig:
     """Length, batches, reports and checkpoints."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """Devices."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Low-rank adapters to train instead of the pretrained model."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -59,13 +63,18 @@ def main(config: TrainPrmConfig) -> None:
     from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.packing import pack
     from agentprm_jax.data.trajectory import read_trajectories
-    from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
+    from agentprm_jax.models import (
+        init_reward_model,
+        load_pretrained,
+        logical_axes,
+        merge_adapters,
+        save_adapter,
+    )
     from agentprm_jax.reporting.stage import StageFolder, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
     from agentprm_jax.training import (
         PackedBatches,
-        fingerprint,
         make_constrain,
         make_mesh,
         prepare,
@@ -96,21 +105,26 @@ def main(config: TrainPrmConfig) -> None:
             optimizer=config.optimizer,
             loop=config.loop,
             total_steps=config.loop.total_steps(len(rows)),
+            lora=config.lora,
         )
-        params = train(
+        trained = train(
             program,
             PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed),
             config.output,
             seed=config.seed,
             pretrained=pretrained,
-            settings={"objective": dataclasses.asdict(config.objective), "pretrained": fingerprint(pretrained)},
+            settings={"objective": dataclasses.asdict(config.objective)},
             label=stage.name,
         )
+        params = jax.device_get(trained)
+        if config.lora.rank:
+            save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
+            params = merge_adapters(config.lora, pretrained, params)
         mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
         name = f"{config.objective.method}-{config.seed}"
         Prm(
             decoder,
-            jax.device_get(params),
+            params,
             encoder,
             initial_value=mean_outcome,
             name=name,

@@ -13,8 +13,8 @@ ONE = (1, 1, 1)
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def train_on(kind, *meshes, rule="adamw"):
-    command = [sys.executable, str(SCRIPT), json.dumps([kind, rule, *meshes])]
+def train_on(kind, *meshes, rule="adamw", adapters=False):
+    command = [sys.executable, str(SCRIPT), json.dumps([kind, rule, adapters, *meshes])]
     devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": QUICK_COMPILATION}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=devices)
     assert result.returncode == 0, result.stderr
@@ -29,13 +29,18 @@ def assert_same_training(one, other):
 
 
 def assert_cut(result, mesh):
-    """The query kernel [l, d, h, e] is cut along d by fsdp and h by tensor, its moments as well; rows by data, fsdp."""
+    """The query kernel [l, d, h, e] is cut along d by fsdp and h by tensor, its moments as well; rows by data, fsdp.
+
+    So are the factors of its adapter, [l, d, r] and [l, r, h, e].
+    """
     data, fsdp, tensor = mesh
-    whole, part = result["query_shapes"]
     assert result["devices"] == data * fsdp * tensor
-    assert part == [whole[0], whole[1] // fsdp, whole[2] // tensor, whole[3]]
-    assert result["query_shards"] == result["moment_shards"] == fsdp * tensor
     assert result["batch_shards"] == data * fsdp
+    divisors = {"kernel": [1, fsdp, tensor, 1], "lora_a": [1, fsdp, 1], "lora_b": [1, 1, tensor, 1]}
+    for name, (whole, part, number) in result["query"].items():
+        assert part == [size // divisor for size, divisor in zip(whole, divisors[name], strict=True)]
+        assert number == np.prod(divisors[name])
+        assert result["query_moments"].get(name, [whole, part, number]) == [whole, part, number]
 
 
 def test_eight_devices_with_all_axes_in_use_train_as_one_does(prm_program):
@@ -43,13 +48,27 @@ def test_eight_devices_with_all_axes_in_use_train_as_one_does(prm_program):
     result = train_on("prm", mesh)[mesh]
     assert_same_training(run(prm_program), result)
     assert_cut(result, mesh)
+    assert {*result["query"]} == {*result["query_moments"]} == {"kernel"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "rule"), [("prm", "adamw"), ("sft", "adamw"), ("sft", "muon")])
-def test_every_shape_of_eight_devices_trains_as_one_does(kind, rule):
+@pytest.mark.parametrize(
+    ("kind", "rule", "adapters"),
+    [
+        ("prm", "adamw", False),
+        ("sft", "adamw", False),
+        ("sft", "muon", False),
+        ("prm", "adamw", True),
+        ("sft", "adamw", True),
+        ("sft", "muon", True),
+    ],
+)
+def test_every_shape_of_eight_devices_trains_as_one_does(kind, rule, adapters):
     meshes = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
-    results = train_on(kind, ONE, *meshes, rule=rule)
+    results = train_on(kind, ONE, *meshes, rule=rule, adapters=adapters)
+    trained = {"lora_a", "lora_b"} if adapters else {"kernel"}
     for mesh in meshes:
         assert_same_training(results[ONE], results[mesh])
         assert_cut(results[mesh], mesh)
+        assert {*results[mesh]["query_moments"]} == trained
+        assert {*results[mesh]["query"]} == trained | {"kernel"}

@@ -42,7 +42,7 @@ def test_a_checkpoint_holds_its_own_step_although_the_next_update_reuses_the_mem
         checkpointer.save(state, 0)
         for index in range(4):
             batch = place_batch(prm_program.mesh, RandomBatches()[index])
-            state, _ = prm_program.train_step(state, batch, np.int32(index))
+            state, _ = prm_program.train_step({}, state, batch, np.int32(index))
         jax.block_until_ready(state)
         checkpointer.wait()
         assert_equal(checkpointer.restore(prm_program.abstract), before)

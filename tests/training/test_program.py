@@ -67,7 +67,7 @@ def test_training_is_a_plain_loop_of_gradient_steps(prm_program, uninterrupted):
     _, params = uninterrupted
     state, step = prm_program.init(jax.random.key(0), {}), prm_program.train_step
     for index in range(6):
-        state, _ = step(state, RandomBatches()[index], np.int32(index))
+        state, _ = step({}, state, RandomBatches()[index], np.int32(index))
     assert_equal(params, state.params)
 
 
@@ -170,7 +170,7 @@ def test_a_reward_model_begins_with_the_decoder_it_is_given(prm_program, tmp_pat
     with pytest.raises(TrainingInterrupted):
         run(prm_program, tmp_path, Signalling(0, signal.SIGTERM), pretrained={"decoder": trained})
     state = prm_program.init(jax.random.key(0), {"decoder": trained})
-    state, _ = prm_program.train_step(state, RandomBatches()[0], np.int32(0))
+    state, _ = prm_program.train_step({}, state, RandomBatches()[0], np.int32(0))
     with Checkpointer(tmp_path / "checkpoints", 2) as checkpointer:
         assert_equal(checkpointer.restore(prm_program.abstract).params, state.params)
     assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(trained))
@@ -182,7 +182,7 @@ def test_sft_learns_to_continue_a_fixed_text():
     batch, state = RandomBatches()[0], program.init(jax.random.key(0), {})
     losses = []
     for index in range(30):
-        state, metrics = program.train_step(state, batch, np.int32(index))
+        state, metrics = program.train_step({}, state, batch, np.int32(index))
         losses.append(float(metrics["loss"]))
     assert losses[0] == pytest.approx(np.log(MODEL.vocab_size), rel=0.05)
     assert losses[-1] < 0.5 * losses[0]

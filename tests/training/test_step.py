@@ -11,7 +11,7 @@ from agentprm_jax.training.step import check_batch
 
 
 def advance(program, state, batch, index):
-    return program.train_step(state, place_batch(program.mesh, batch), np.int32(index))
+    return program.train_step({}, state, place_batch(program.mesh, batch), np.int32(index))
 
 
 def copy(tree):

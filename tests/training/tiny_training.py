@@ -2,10 +2,11 @@
 
 import functools
 
+import jax
 import numpy as np
 
 from agentprm_jax.data.batch import Batch
-from agentprm_jax.models import DecoderConfig, init_language_model, init_reward_model, logical_axes
+from agentprm_jax.models import DecoderConfig, LoraConfig, init_language_model, init_reward_model, logical_axes
 from agentprm_jax.training import (
     LoopConfig,
     MeshConfig,
@@ -30,6 +31,8 @@ MODEL = DecoderConfig(
     norm_eps=1e-6,
     max_positions=64,
 )
+TRAIN_ALL = LoraConfig()
+LORA = LoraConfig(rank=2, alpha=8.0, base_dtype="float32")
 ROWS, LENGTH, SEGMENTS, STEPS = 8, 24, 2, 3
 
 
@@ -79,6 +82,7 @@ def tiny_program(
     wrap=lambda objective: objective,
     rule="adamw",
     learning_rate=1e-2,
+    lora=TRAIN_ALL,
     eps=1e-3,  # so that Adam does not blow rounding up where a gradient is almost zero
     **loop,
 ):
@@ -100,4 +104,11 @@ def tiny_program(
         optimizer=OptimizerConfig(rule=rule, learning_rate=learning_rate, warmup_fraction=0.2, eps=eps),
         loop=LoopConfig(**{"rows_per_batch": ROWS, "checkpoint_every": 3, "log_every": 2} | loop),
         total_steps=steps,
+        lora=lora,
     )
+
+
+def pretrained_base(seed=7):
+    """What adapters are trained beside, as a file would give it; embeddings are tied, so that it is all."""
+    init = jax.jit(functools.partial(init_language_model, MODEL))
+    return jax.tree.map(np.asarray, init(jax.random.key(seed)))

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
         values_of,
     )
     from agentprm_jax.models.hugging_face import load_pretrained, save_pretrained
+    from agentprm_jax.models.lora import merge_adapters, with_adapters
+    from agentprm_jax.models.lora_config import LoraConfig
+    from agentprm_jax.models.lora_files import load_adapter, save_adapter
 
 __all__ = [
     "DecoderConfig",
     "KVCache",
     "Llama3RopeScaling",
+    "LoraConfig",
     "extend",
     "fork",
     "hidden_states",
@@ -32,19 +36,24 @@ __all__ = [
     "init_language_model",
     "init_reward_model",
     "lm_logits",
+    "load_adapter",
     "load_pretrained",
     "logical_axes",
     "logits_of",
+    "merge_adapters",
     "promises",
     "reset",
+    "save_adapter",
     "save_pretrained",
     "values_of",
+    "with_adapters",
 ]
 
 _MODULE_OF = {
     "DecoderConfig": "config",
     "KVCache": "cache",
     "Llama3RopeScaling": "config",
+    "LoraConfig": "lora_config",
     "extend": "cache",
     "fork": "cache",
     "hidden_states": "forward",
@@ -52,13 +61,17 @@ _MODULE_OF = {
     "init_language_model": "forward",
     "init_reward_model": "forward",
     "lm_logits": "forward",
+    "load_adapter": "lora_files",
     "load_pretrained": "hugging_face",
     "logical_axes": "forward",
     "logits_of": "forward",
+    "merge_adapters": "lora",
     "promises": "forward",
     "reset": "cache",
+    "save_adapter": "lora_files",
     "save_pretrained": "hugging_face",
     "values_of": "forward",
+    "with_adapters": "lora",
 }
 
 

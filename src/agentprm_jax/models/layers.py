@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from agentprm_jax.models.attention import Context, Past, attend
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.parameters import declare
+from agentprm_jax.models.parameters import LORA_A, LORA_B, declare, given
 from agentprm_jax.models.products import product
 from agentprm_jax.models.rope import rotate
 
@@ -40,6 +40,11 @@ def swiglu(gate: Float[Array, "*n f"], up: Float[Array, "*n f"]) -> Float[Array,
     return jax.nn.silu(gate) * up
 
 
+def low_rank(x: Float[Array, "n i"], down: Float[Array, "i r"], up: Float[Array, "r o"]) -> Float[Array, "n o"]:
+    """`x @ down @ up` without the matrix `down @ up`; keeps the dtype of `x`."""
+    return product(product(x, down, x.dtype), up, x.dtype)
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm with a learnt scale over one named axis."""
 
@@ -56,6 +61,9 @@ class RMSNorm(nn.Module):
 
 class Projection(nn.Module):
     """A linear map from `inputs` to `outputs` axes, with a bias where the model family has one.
+
+    Where the parameters hold an adapter `lora_a [*inputs, r]`, `lora_b [r, *outputs]` beside the kernel, its product is
+    added (LoRA, arXiv 2106.09685).
 
     Tokens come flattened: with two-dimensional operands the gradient for the kernel is a plain matrix product too,
     which is several times faster on CPU than a contraction over batch and length.
@@ -76,7 +84,11 @@ class Projection(nn.Module):
         )
         dtype = self.config.param_dtype
         kernel = declare(self, "kernel", fan_in, self.inputs + self.outputs, self.axes, dtype)
-        y = product(x, kernel.reshape(x.shape[1], -1), x.dtype).reshape(-1, *self.outputs)
+        y = product(x, kernel.reshape(x.shape[1], -1), x.dtype)
+        down, up = given(self, LORA_A), given(self, LORA_B)
+        if down is not None and up is not None:
+            y = y + low_rank(x, down.reshape(x.shape[1], -1), up.reshape(up.shape[0], -1))
+        y = y.reshape(-1, *self.outputs)
         if not self.bias:
             return y
         bias = declare(self, "bias", nn.initializers.zeros_init(), self.outputs, self.axes[rank:], dtype)

@@ -5,10 +5,14 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, PRNGKeyArray
 
 Params = dict[str, Any]
 Initializer = Callable[..., Array]
+
+LORA_A, LORA_B = "lora_a", "lora_b"
+"""Names of the two factors of an adapter, beside the `kernel` that they adapt."""
 
 
 def declare(
@@ -19,6 +23,11 @@ def declare(
     return cast(Array, module.param(name, boxed, shape, jnp.dtype(dtype)))
 
 
+def given(module: nn.Module, name: str) -> Array | None:
+    """A parameter that a module uses where it is given, and does without where it is not; for use in its `__call__`."""
+    return cast(Array, module.get_variable("params", name))
+
+
 def init_boxed(module: nn.Module, key: PRNGKeyArray, *inputs: Any) -> Params:
     """Random parameters of a module, each in a box that holds the logical names of its axes."""
     return cast(Params, module.init(key, *inputs))["params"]
@@ -27,3 +36,8 @@ def init_boxed(module: nn.Module, key: PRNGKeyArray, *inputs: Any) -> Params:
 def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
     """The module's output for given parameters."""
     return module.apply({"params": params}, *inputs)
+
+
+def by_path(params: Params) -> dict[tuple[str, ...], Any]:
+    """The leaves of nested parameters by their keys."""
+    return cast(dict[tuple[str, ...], Any], flatten_dict(params))

@@ -14,12 +14,12 @@ from agentprm_jax.training.interrupt import NonFiniteUpdate, Stop, TrainingInter
 from agentprm_jax.training.mesh import batch_sharding
 from agentprm_jax.training.metrics import Row, Writer
 from agentprm_jax.training.state import TrainState
-from agentprm_jax.training.step import FINITE, Metrics, TrainStep
+from agentprm_jax.training.step import FINITE, Metrics, Update
 
 
 def fit(
     state: TrainState,
-    train_step: TrainStep,
+    update: Update,
     batches: BatchSource,
     total_steps: int,
     *,
@@ -37,7 +37,7 @@ def fit(
 
     Args:
         state: where to begin; it is donated.
-        train_step: as `make_train_step` compiles it.
+        update: as `make_train_step` compiles it, for what is frozen.
         batches: gives the batch of every update.
         total_steps: updates of the whole run.
         mesh: where batches are put.
@@ -57,7 +57,7 @@ def fit(
     reports = _Reports(writers, batches, checkpointer)
     for index in range(int(state.step), total_steps):
         batch = place_batch(mesh, batches[index])
-        state, metrics = train_step(state, batch, np.int32(index))
+        state, metrics = update(state, batch, np.int32(index))
         reports.add(index, metrics)
         done, asked = index + 1, stop()
         if asked is not None or done % loop.checkpoint_every == 0 or done == total_steps:

@@ -29,6 +29,7 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
     "head_dim": None,
     "vocab": "tensor",
     "layers": None,
+    "rank": None,
     # activations
     "batch": ROW_AXES,
 }

@@ -18,6 +18,8 @@ DECAYS: Mapping[str, bool] = {
     "*/embedding": True,
     "*/bias": False,
     "*/scale": False,
+    "*/lora_a": True,
+    "*/lora_b": True,
 }
 """Which parameters decay, by a pattern for their whole path. Every path must match exactly one row."""
 
@@ -25,8 +27,11 @@ MUON: Mapping[str, int] = {
     "*/attention/out/kernel": 2,
     "*/attention/*/kernel": 1,
     "*/mlp/*/kernel": 1,
+    "*/attention/out/lora_a": 2,
+    "*/lora_a": 1,
+    "*/lora_b": 1,
 }
-"""Kernels that the rule "muon" treats as matrices, `[layer, *inputs, *outputs]`, and how many of their axes are inputs;
+"""What the rule "muon" treats as matrices, `[layer, *inputs, *outputs]`, and how many of its axes are inputs;
 the first pattern that matches counts. Everything else, embeddings and heads too, gets AdamW's direction."""
 
 ADAM_RMS = 0.2

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import jax
 from jax.sharding import Mesh
 from rich.console import Console
 
+from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.batches import BatchSource
 from agentprm_jax.training.checkpoint import Checkpointer
 from agentprm_jax.training.config import LoopConfig, OptimizerConfig
@@ -20,8 +22,9 @@ from agentprm_jax.training.mesh import path_name
 from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter, Writer
 from agentprm_jax.training.objectives import Objective
 from agentprm_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from agentprm_jax.training.record import check_record, write_record
-from agentprm_jax.training.state import InitParams, TrainState, abstract_state, make_init
+from agentprm_jax.training.parts import InitParams, split
+from agentprm_jax.training.record import check_record, fingerprint, write_record
+from agentprm_jax.training.state import TrainState, abstract_state, make_init, place_frozen
 from agentprm_jax.training.step import TrainStep, check_batch, make_train_step
 
 PyTree = Any
@@ -29,6 +32,7 @@ RECORD = "training.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
+TRAIN_ALL = LoraConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +45,18 @@ class Program:
     """The optimizer's numbers, for the record."""
     loop: LoopConfig
     """Batches, reports and checkpoints."""
+    lora: LoraConfig
+    """What is trained, for the record."""
     total_steps: int
     """Updates of one run."""
+    frozen: dict[str, PyTree]
+    """Shapes, dtypes and shardings of the top-level subtrees that are not trained; {} where all are."""
     abstract: TrainState
     """Shapes, dtypes and shardings of the state."""
     init: Callable[[jax.Array, Mapping[str, PyTree]], TrainState]
     """Makes the first state from a key and pretrained subtrees."""
     train_step: TrainStep
-    """Makes one update."""
+    """Makes one update, from what is frozen, the state, a batch and its number."""
 
 
 def prepare(
@@ -60,6 +68,7 @@ def prepare(
     optimizer: OptimizerConfig,
     loop: LoopConfig,
     total_steps: int,
+    lora: LoraConfig = TRAIN_ALL,
 ) -> Program:
     """Builds the functions of a run; they compile when they are first used.
 
@@ -71,22 +80,26 @@ def prepare(
         optimizer: numbers of AdamW.
         loop: rows of a batch and microbatches are used here.
         total_steps: length of the learning rate's course, as `loop.total_steps(rows)` gives it.
+        lora: whether adapters are trained instead of the model; by default the model is.
 
     Raises:
         ValueError: if rows do not fit the mesh, or a parameter is not in the tables of shardings and weight decay.
     """
     check_batch(loop.rows_per_batch, loop.microbatches, mesh)
     transformation = make_optimizer(optimizer, total_steps)
-    abstract = abstract_state(mesh, init_params, transformation, axes)
+    parts = split(lora, init_params, axes, mesh)
+    abstract = abstract_state(mesh, parts.init, transformation, parts.axes)
     schedule = learning_rate_schedule(optimizer, total_steps)
     return Program(
         mesh=mesh,
         optimizer=optimizer,
         loop=loop,
+        lora=lora,
         total_steps=total_steps,
+        frozen=parts.frozen,
         abstract=abstract,
-        init=make_init(init_params, transformation, abstract),
-        train_step=make_train_step(objective, transformation, schedule, mesh, abstract, loop.microbatches),
+        init=make_init(parts.init, transformation, abstract),
+        train_step=make_train_step(objective, transformation, schedule, mesh, parts, abstract, loop.microbatches),
     )
 
 
@@ -112,34 +125,40 @@ def train(
         batches: gives the batch of every update, such as `PackedBatches`.
         output: folder of this run.
         seed: of the initial parameters; the order of the data is the business of `batches`.
-        pretrained: top-level subtrees that replace random parameters, such as {"decoder": ...}.
-        settings: what else must be the same for the run to be continued, as JSON: the objective's config, and the
-            `fingerprint` of pretrained parameters.
+        pretrained: top-level subtrees of the parameters, such as {"decoder": ...}: what stays frozen, of which all is
+            needed in every session, and what takes the place of random parameters. The record holds its fingerprint.
+        settings: what else must be the same for the run to be continued, as JSON, such as the objective's config.
         label: what the progress bar calls it.
         console: where progress is shown; None is the standard error stream.
 
     Returns:
-        The final parameters, lying on the program's mesh.
+        The final parameters of what was trained, lying on the program's mesh.
 
     Raises:
-        RunMismatch: `output` holds a run with other settings.
+        RunMismatch: `output` holds a run with other settings or of another base.
+        ValueError: a frozen part is missing or does not fit.
         NonFiniteUpdate, TrainingInterrupted, CheckpointError: as `fit` does.
     """
-    record = _record(program, batches.digest, seed, settings or {})
+    given = dict(pretrained or {})
+    base = {name: given[name] for name in given.keys() & program.frozen.keys()}
+    beginnings = {name: given[name] for name in given.keys() - program.frozen.keys()}
+    record = _record(program, batches.digest, seed, fingerprint(given), settings or {})
     with contextlib.ExitStack() as stack:
         checkpointer = stack.enter_context(Checkpointer(output / CHECKPOINTS, program.loop.keep))
         if checkpointer.latest_step() is None:
+            frozen = place_frozen(base, program.frozen)
             write_record(output / RECORD, record)
-            state = program.init(jax.random.key(seed), pretrained or {})
+            state = program.init(jax.random.key(seed), beginnings)
         else:
             check_record(output / RECORD, record)
+            frozen = place_frozen(base, program.frozen)
             state = checkpointer.restore(program.abstract)
         writers = _open_writers(program, output, int(state.step), label, console or Console(stderr=True))
         for writer in writers:
             stack.callback(writer.close)
         return fit(
             state,
-            program.train_step,
+            functools.partial(program.train_step, frozen),
             batches,
             program.total_steps,
             mesh=program.mesh,
@@ -150,7 +169,7 @@ def train(
         ).params
 
 
-def _record(program: Program, data: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _record(program: Program, data: str, seed: int, pretrained: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the result. The mesh, microbatches and how often to report or save may change between sessions."""
     shapes = jax.tree.leaves_with_path(program.abstract.params)
     return {
@@ -159,6 +178,8 @@ def _record(program: Program, data: str, seed: int, settings: Mapping[str, Any])
         "total_steps": program.total_steps,
         "rows_per_batch": program.loop.rows_per_batch,
         "optimizer": dataclasses.asdict(program.optimizer),
+        "lora": dataclasses.asdict(program.lora),
+        "pretrained": pretrained,
         "parameters": {path_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in shapes},
         "settings": dict(settings),
     }

@@ -9,9 +9,9 @@ import optax
 from jax.sharding import Mesh
 
 from agentprm_jax.training.mesh import parameter_shardings, path_name, replicated
+from agentprm_jax.training.parts import InitParams
 
 PyTree = Any
-InitParams = Callable[[jax.Array], dict[str, PyTree]]
 
 
 class TrainState(NamedTuple):
@@ -92,7 +92,22 @@ def place_pretrained(pretrained: Mapping[str, PyTree], abstract_params: Mapping[
         raise ValueError(
             f"Pretrained parameters have the unknown subtree {unknown[0]!r}; known are {[*abstract_params]}."
         )
-    return {name: _place(name, subtree, abstract_params[name]) for name, subtree in pretrained.items()}
+    return {name: _place(name, subtree, abstract_params[name], _signature) for name, subtree in pretrained.items()}
+
+
+def place_frozen(base: Mapping[str, PyTree], abstract_frozen: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    """Puts the parameters that are not trained on the mesh, rounded to the type that they are kept in.
+
+    Raises:
+        ValueError: if one is missing, or has another shape than the model's.
+    """
+    missing = sorted(abstract_frozen.keys() - base.keys())
+    if missing:
+        raise ValueError(
+            f"The subtree {missing[0]!r} of the parameters stays frozen, so it must be pretrained; expected "
+            f"{[*abstract_frozen]}, got {[*base]}."
+        )
+    return {name: _place(name, subtree, abstract_frozen[name], _shape) for name, subtree in base.items()}
 
 
 def state_shardings(abstract: PyTree) -> PyTree:
@@ -100,18 +115,25 @@ def state_shardings(abstract: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
 
-def _place(name: str, given: PyTree, wanted: PyTree) -> PyTree:
+def _place(name: str, given: PyTree, wanted: PyTree, signature: Callable[[Any], str]) -> PyTree:
     given_leaves = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(given)}
     wanted_leaves = {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(wanted)}
     for path in sorted(given_leaves.keys() | wanted_leaves.keys()):
-        got, expected = (_signature(leaves.get(path)) for leaves in (given_leaves, wanted_leaves))
+        leaves = given_leaves.get(path), wanted_leaves.get(path)
+        got, expected = ("nothing" if leaf is None else signature(leaf) for leaf in leaves)
         if got != expected:
             raise ValueError(f"Pretrained parameter {name}/{path}: expected {expected}, got {got}.")
-    return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), given, wanted)
+    return jax.tree.map(
+        lambda leaf, like: jax.device_put(leaf.astype(like.dtype, copy=False), like.sharding), given, wanted
+    )
 
 
 def _signature(leaf: Any) -> str:
-    return "nothing" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
+    return f"{leaf.dtype}{list(leaf.shape)}"
+
+
+def _shape(leaf: Any) -> str:
+    return f"the shape {list(leaf.shape)}"
 
 
 def _is_masked(node: Any) -> bool:

@@ -10,11 +10,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from agentprm_jax.training.mesh import ROW_AXES, batch_sharding, replicated, row_shards
 from agentprm_jax.training.objectives import Objective, ObjectiveOutput
+from agentprm_jax.training.parts import Parts
 from agentprm_jax.training.state import TrainState, state_shardings
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
-TrainStep = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
+Update = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
+TrainStep = Callable[[PyTree, TrainState, Any, Any], tuple[TrainState, Metrics]]
+"""An `Update` that is told first what is frozen."""
 
 FINITE = "finite"
 """The metric that is 1 where an update was made and 0 where it was refused."""
@@ -25,10 +28,11 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     learning_rate: optax.Schedule,
     mesh: Mesh,
+    parts: Parts,
     abstract: TrainState,
     microbatches: int = 1,
 ) -> TrainStep:
-    """Compiles `train_step(state, batch, index) -> (state, metrics)`.
+    """Compiles `train_step(frozen, state, batch, index) -> (state, metrics)`.
 
     The update is made only if the loss and the norm of its gradient are finite and `state.step == index`; else the
     state comes back as it was. Since a refused update does not advance `state.step`, all later ones are refused too:
@@ -39,6 +43,7 @@ def make_train_step(
         optimizer: its transformation of gradients.
         learning_rate: the schedule inside `optimizer`, for the metrics.
         mesh: where everything lies; rows of the batch are cut over data and fsdp.
+        parts: how the model is made up of `frozen`, for which no gradient is made, and the state's parameters.
         abstract: shapes and shardings of the state, which is donated.
         microbatches: equal parts of the batch that are differentiated one after the other.
 
@@ -46,9 +51,15 @@ def make_train_step(
         The jitted function. Metrics are scalars: loss, the objective's means and counts, grad_norm (before clipping),
         learning_rate, finite.
     """
-    differentiate = jax.grad(_summed(objective), has_aux=True)
 
-    def train_step(state: TrainState, batch: Any, index: Any) -> tuple[TrainState, Metrics]:
+    def total(params: PyTree, frozen: PyTree, batch: Any) -> tuple[jax.Array, ObjectiveOutput]:
+        output = objective(parts.join(frozen, params), batch)
+        return output.loss.total, output
+
+    def train_step(frozen: PyTree, state: TrainState, batch: Any, index: Any) -> tuple[TrainState, Metrics]:
+        def differentiate(params: PyTree, part: Any) -> tuple[PyTree, ObjectiveOutput]:
+            return jax.grad(total, has_aux=True)(params, frozen, part)
+
         gradients, output = _accumulate(differentiate, state.params, _cut(batch, microbatches, mesh), microbatches)
         scale = 1.0 / jnp.maximum(output.loss.weight, 1e-8)
         mean_gradients = jax.tree.map(lambda g, p: (g * scale).astype(p.dtype), gradients, state.params)
@@ -63,9 +74,9 @@ def make_train_step(
     shardings, everywhere = state_shardings(abstract), replicated(mesh)
     return jax.jit(
         train_step,
-        in_shardings=(shardings, batch_sharding(mesh), everywhere),
+        in_shardings=(state_shardings(parts.frozen), shardings, batch_sharding(mesh), everywhere),
         out_shardings=(shardings, everywhere),
-        donate_argnums=0,
+        donate_argnums=1,
     )
 
 
@@ -81,14 +92,6 @@ def check_batch(rows: int, microbatches: int, mesh: Mesh) -> None:
             f"A batch of {rows} rows cannot be cut into {microbatches} microbatches over the {shards} devices of the "
             f"mesh's axes {' and '.join(ROW_AXES)}; it must be a multiple of {microbatches * shards}."
         )
-
-
-def _summed(objective: Objective) -> Callable[[PyTree, Any], tuple[jax.Array, ObjectiveOutput]]:
-    def total(params: PyTree, batch: Any) -> tuple[jax.Array, ObjectiveOutput]:
-        output = objective(params, batch)
-        return output.loss.total, output
-
-    return total
 
 
 def _cut(batch: Any, microbatches: int, mesh: Mesh) -> Any:
