@@ -5,7 +5,8 @@ Command:
     uv run experiments/sft.py --trajectories demos.jsonl --output runs/actor
 
 The actor lies in OUTPUT/model in Hugging Face's layout with its tokenizer, beside checkpoints, metrics.jsonl and
-TensorBoard events. Run the same command again to continue an interrupted run. In compact BabyAI 400 updates of 4,096
+TensorBoard events. Run the same command again to continue an interrupted run; SIGTERM or Ctrl-C saves and ends the
+command with exit code 75 ("try again"), a second one ends it at once. In compact BabyAI 400 updates of 4,096
 tokens give an actor that solves about half of the tasks greedily.
 """
 
@@ -20,7 +21,7 @@ from command import run_command
 
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig
+from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class SftConfig:
     """Length, batches, reports and checkpoints."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """Devices."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """Processes, each with its own devices; all must see OUTPUT as the same folder."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -73,7 +76,6 @@ class SftConfig:
 
 def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
-    import jax
     import numpy as np
     from transformers import AutoTokenizer
 
@@ -84,18 +86,24 @@ def main(config: SftConfig) -> None:
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
     from agentprm_jax.models import init_language_model, load_pretrained, logical_axes, save_pretrained
-    from agentprm_jax.reporting.stage import StageFolder, trained_tokens
+    from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.training import (
         PackedBatches,
         fingerprint,
+        initialise_distributed,
         make_constrain,
         make_mesh,
         prepare,
+        row_share,
         sft_objective,
         train,
+        wait_for_all,
+        whole_on_host,
     )
 
-    stage = StageFolder(config.output, f"sft {config.output.name}", config, ignore=("output", "mesh"))
+    initialise_distributed(config.distributed)
+    title = f"sft {config.output.name}"
+    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed"))
     if stage.done:
         return
     with stage.clock():
@@ -124,15 +132,18 @@ def main(config: SftConfig) -> None:
         )
         params = train(
             program,
-            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed),
+            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed, share=row_share(mesh)),
             config.output,
             seed=config.seed,
             pretrained=pretrained,
             settings={"pretrained": fingerprint(pretrained)},
             label=stage.name,
         )
-        save_pretrained(config.output / "model", decoder, jax.device_get(params))
-        tokenizer.save_pretrained(config.output / "model")
+        weights = whole_on_host(params)
+        if stage.writer:
+            save_pretrained(config.output / "model", decoder, weights)
+            tokenizer.save_pretrained(config.output / "model")
+        wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 

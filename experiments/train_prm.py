@@ -7,7 +7,8 @@ Command:
 
 Labels are computed inside the jitted step from the same forward pass that gives the loss (AgentPRM, eq. 12-14 and
 algorithm 1, arXiv 2511.08325). The PRM lies in OUTPUT/model in Hugging Face's layout. Run the same command again to
-continue an interrupted run; on more devices add --mesh.fsdp N.
+continue an interrupted run; on more devices add --mesh.fsdp N. SIGTERM or Ctrl-C saves and ends the command with exit
+code 75 ("try again"); a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Literal
 import tyro
 from command import run_command
 
-from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
+from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class TrainPrmConfig:
     """Length, batches, reports and checkpoints."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """Devices."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """Processes, each with its own devices; all must see OUTPUT as the same folder."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -52,7 +55,6 @@ def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
     import dataclasses
 
-    import jax
     from transformers import AutoTokenizer
 
     from agentprm_jax.data.batch import initial_values, make_examples
@@ -60,19 +62,25 @@ def main(config: TrainPrmConfig) -> None:
     from agentprm_jax.data.packing import pack
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
-    from agentprm_jax.reporting.stage import StageFolder, trained_tokens
+    from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.scoring import Prm
     from agentprm_jax.training import (
         PackedBatches,
         fingerprint,
+        initialise_distributed,
         make_constrain,
         make_mesh,
         prepare,
         prm_objective,
+        row_share,
         train,
+        wait_for_all,
+        whole_on_host,
     )
 
-    stage = StageFolder(config.output, f"PRM {config.output.name}", config, ignore=("output", "mesh"))
+    initialise_distributed(config.distributed)
+    title = f"PRM {config.output.name}"
+    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed"))
     if stage.done:
         return
     with stage.clock():
@@ -98,7 +106,7 @@ def main(config: TrainPrmConfig) -> None:
         )
         params = train(
             program,
-            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed),
+            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed, share=row_share(mesh)),
             config.output,
             seed=config.seed,
             pretrained=pretrained,
@@ -106,10 +114,11 @@ def main(config: TrainPrmConfig) -> None:
             label=stage.name,
         )
         mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
-        name = f"{config.objective.method}-{config.seed}"
-        Prm(decoder, jax.device_get(params), encoder, initial_value=mean_outcome, name=name).save(
-            config.output / "model"
-        )
+        weights = whole_on_host(params)
+        if stage.writer:
+            name = f"{config.objective.method}-{config.seed}"
+            Prm(decoder, weights, encoder, initial_value=mean_outcome, name=name).save(config.output / "model")
+        wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 

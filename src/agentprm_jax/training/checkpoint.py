@@ -6,8 +6,10 @@ import shutil
 from types import TracebackType
 from typing import Self
 
+import jax
 import orbax.checkpoint as ocp
 
+from agentprm_jax.training.distributed import first_process_first
 from agentprm_jax.training.state import TrainState
 
 _METADATA = "_CHECKPOINT_METADATA"
@@ -33,7 +35,9 @@ class Checkpointer:
         """
         self.directory = directory.absolute()
         _quieten_orbax()
-        _remove_incomplete(self.directory)
+        with first_process_first():
+            if jax.process_index() == 0:
+                _remove_incomplete(self.directory)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.LatestN(keep), cleanup_tmp_directories=True
         )

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,8 @@ from rich.console import Console
 from agentprm_jax.training.batches import BatchSource
 from agentprm_jax.training.checkpoint import Checkpointer
 from agentprm_jax.training.config import LoopConfig, OptimizerConfig
-from agentprm_jax.training.interrupt import stop_on_signal
+from agentprm_jax.training.interrupt import TrainingInterrupted, stop_on_signal
+from agentprm_jax.training.layout import check_cut
 from agentprm_jax.training.loop import fit
 from agentprm_jax.training.mesh import path_name
 from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter, Writer
@@ -73,11 +74,13 @@ def prepare(
         total_steps: length of the learning rate's course, as `loop.total_steps(rows)` gives it.
 
     Raises:
-        ValueError: if rows do not fit the mesh, or a parameter is not in the tables of shardings and weight decay.
+        ValueError: if rows do not fit the mesh, or a parameter is not in the tables of shardings and weight decay, or
+            too much lies whole on every device.
     """
     check_batch(loop.rows_per_batch, loop.microbatches, mesh)
     transformation = make_optimizer(optimizer, total_steps)
     abstract = abstract_state(mesh, init_params, transformation, axes)
+    check_cut(mesh, abstract.params)
     schedule = learning_rate_schedule(optimizer, total_steps)
     return Program(
         mesh=mesh,
@@ -126,17 +129,20 @@ def train(
         NonFiniteUpdate, TrainingInterrupted, CheckpointError: as `fit` does.
     """
     record = _record(program, batches.digest, seed, settings or {})
+    console = console or Console(stderr=True)
     with contextlib.ExitStack() as stack:
         checkpointer = stack.enter_context(Checkpointer(output / CHECKPOINTS, program.loop.keep))
         if checkpointer.latest_step() is None:
-            write_record(output / RECORD, record)
+            if jax.process_index() == 0:
+                write_record(output / RECORD, record)
             state = program.init(jax.random.key(seed), pretrained or {})
         else:
             check_record(output / RECORD, record)
             state = checkpointer.restore(program.abstract)
-        writers = _open_writers(program, output, int(state.step), label, console or Console(stderr=True))
+        writers = _open_writers(program, output, int(state.step), label, console)
         for writer in writers:
             stack.callback(writer.close)
+        stack.enter_context(_farewell_on(console))
         return fit(
             state,
             program.train_step,
@@ -147,7 +153,19 @@ def train(
             checkpointer=checkpointer,
             writers=writers,
             stop=stack.enter_context(stop_on_signal()),
+            clock=time.monotonic,
         ).params
+
+
+@contextlib.contextmanager
+def _farewell_on(console: Console) -> Iterator[None]:
+    """The first process says why the run ends before its end, since an exit with a code is silent."""
+    try:
+        yield
+    except TrainingInterrupted as interrupted:
+        if jax.process_index() == 0:
+            console.print(str(interrupted), highlight=False, markup=False, soft_wrap=True)
+        raise
 
 
 def _record(program: Program, data: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
