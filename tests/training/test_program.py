@@ -45,8 +45,9 @@ class Poisoned(RandomBatches):
         return batch._replace(outcomes=np.full_like(batch.outcomes, np.nan)) if index == self.index else batch
 
 
-def run(program, output, batches=None, *, seed=0, **options):
-    return train(program, batches or RandomBatches(), output, seed=seed, console=Console(file=io.StringIO()), **options)
+def run(program, output, batches=None, *, seed=0, shown=None, **options):
+    console = Console(file=shown or io.StringIO())
+    return train(program, batches or RandomBatches(), output, seed=seed, console=console, **options)
 
 
 def assert_equal(one, other):
@@ -87,12 +88,13 @@ def test_a_run_leaves_checkpoints_a_row_for_each_update_events_and_its_record(un
 def test_a_run_that_was_asked_to_stop_continues_to_the_same_bits(prm_program, uninterrupted, tmp_path, number):
     output, params = uninterrupted
     with pytest.raises(TrainingInterrupted) as caught:
-        run(prm_program, tmp_path, Signalling(3, number))
+        run(prm_program, tmp_path, Signalling(3, number), shown=(shown := io.StringIO()))
     message = str(caught.value)
     assert re.match(
         rf"Training was stopped by {number.name} after update 4 of 6; .* in {tmp_path}/checkpoints/4\.", message
     )
     assert "Run the same command again" in message
+    assert shown.getvalue().splitlines()[-1] == message
     assert "\n" not in message
     assert checkpoints(tmp_path) == [3, 4]
     rest = RandomBatches()
