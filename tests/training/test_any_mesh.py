@@ -10,15 +10,25 @@ from any_mesh import run
 
 SCRIPT = pathlib.Path(__file__).parent / "any_mesh.py"
 ONE = (1, 1, 1)
+EIGHT = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
+CASES = {
+    "prm-adamw": {"kind": "prm", "rule": "adamw"},
+    "prm-muon": {"kind": "prm", "rule": "muon"},
+    "sft-adamw": {"kind": "sft", "rule": "adamw"},
+    "sft-muon": {"kind": "sft", "rule": "muon"},
+}
+"""What is trained: options of `tiny_program`; all of it packed, and cut into microbatches."""
+LONG = {"steps": 20, "rows_per_batch": 16, "microbatches": 2}
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def train_on(kind, *meshes, rule="adamw"):
-    command = [sys.executable, str(SCRIPT), json.dumps([kind, rule, *meshes])]
+def train_on_eight(*runs):
+    """Results of runs, each given by the options of `tiny_program`, in a process of eight devices."""
+    command = [sys.executable, str(SCRIPT), json.dumps(runs)]
     devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": QUICK_COMPILATION}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=devices)
     assert result.returncode == 0, result.stderr
-    return dict(zip(meshes, json.loads(result.stdout), strict=True))
+    return json.loads(result.stdout)
 
 
 def assert_same_training(one, other):
@@ -40,16 +50,29 @@ def assert_cut(result, mesh):
 
 def test_eight_devices_with_all_axes_in_use_train_as_one_does(prm_program):
     mesh = (2, 2, 2)
-    result = train_on("prm", mesh)[mesh]
+    (result,) = train_on_eight({"kind": "prm", "mesh": mesh})
     assert_same_training(run(prm_program), result)
     assert_cut(result, mesh)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "rule"), [("prm", "adamw"), ("sft", "adamw"), ("sft", "muon")])
-def test_every_shape_of_eight_devices_trains_as_one_does(kind, rule):
-    meshes = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
-    results = train_on(kind, ONE, *meshes, rule=rule)
-    for mesh in meshes:
-        assert_same_training(results[ONE], results[mesh])
-        assert_cut(results[mesh], mesh)
+@pytest.mark.parametrize("case", CASES)
+def test_every_shape_of_eight_devices_trains_as_one_does(case):
+    one, *results = train_on_eight(*(CASES[case] | LONG | {"mesh": mesh} for mesh in (ONE, *EIGHT)))
+    assert len(one["losses"]) == 20
+    for mesh, result in zip(EIGHT, results, strict=True):
+        assert_same_training(one, result)
+        assert_cut(result, mesh)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_that_goes_on_on_another_mesh_ends_as_one_that_stayed(case):
+    moves = [(ONE, (2, 2, 2)), ((8, 1, 1), (1, 2, 4)), ((1, 8, 1), ONE)]
+    stayed, *moved = train_on_eight(
+        CASES[case] | LONG | {"mesh": ONE},
+        *(CASES[case] | LONG | {"mesh": first, "then": then} for first, then in moves),
+    )
+    for (_, then), result in zip(moves, moved, strict=True):
+        assert_same_training(stayed, result)
+        assert_cut(result, then)

@@ -86,8 +86,8 @@ class DistributedConfig:
     process: int | None = None
     """Number of this process, from 0."""
     cluster: Cluster = "auto"
-    """Who tells what is not given: auto asks the TPU pod, SLURM or Open MPI that started several processes, none keeps
-    each process for itself, the others are jax's names for what shall be asked."""
+    """Who tells what is not given: auto asks the TPU pod, SLURM or Open MPI that has started several processes, none
+    keeps each process for itself; k8s needs the package kubernetes, mpi4py the package of that name."""
 
     def __post_init__(self) -> None:
         """Raises ValueError when the three fields are not given together or do not fit each other."""

@@ -12,8 +12,10 @@ from jax.experimental import multihost_utils
 from agentprm_jax.training.config import DistributedConfig
 
 PyTree = Any
-_NEVER_BY_ITSELF = ("k8s",)
-"""Environments that say nothing about whether the processes in them belong together."""
+_SURE = ("slurm", "ompi", "gcetpu", "gketpu")
+"""Environments, by jax's names, in which processes that were started together belong together."""
+_JAX_NAMES = {"k8s": None}
+"""Kubernetes has no name in jax; it is the last that jax asks when it is told none."""
 
 
 def initialise_distributed(config: DistributedConfig) -> None:
@@ -25,17 +27,18 @@ def initialise_distributed(config: DistributedConfig) -> None:
         config: the other processes, or who knows them.
 
     Raises:
+        ValueError: the cluster that was named knows nothing of this process.
         RuntimeError: a device has been used already, or the others do not answer.
     """
-    alone = config.cluster == "none" or (config.cluster == "auto" and not _in_cluster())
-    if config.coordinator is None and alone:
+    asked = _cluster_around() if config.cluster == "auto" else config.cluster
+    if config.coordinator is None and asked == "none":
         return
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         config.coordinator,
         config.processes,
         config.process,
-        cluster_detection_method=_detection(config),
+        cluster_detection_method="deactivate" if config.coordinator is not None else _JAX_NAMES.get(asked, asked),
     )
 
 
@@ -69,15 +72,8 @@ def whole_on_host(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: np.asarray(multihost_utils.process_allgather(leaf, tiled=True)), tree)
 
 
-def _in_cluster() -> bool:
-    """Whether the environment that jax would ask knows of several processes."""
-    present = (
-        env for env in ClusterEnv._cluster_types if not env.opt_in_only_method and env.name not in _NEVER_BY_ITSELF
-    )
-    return any(env.is_env_present() and env.get_process_count() > 1 for env in present)
-
-
-def _detection(config: DistributedConfig) -> str | None:
-    if config.coordinator is not None:
-        return "deactivate"
-    return None if config.cluster == "auto" else config.cluster
+def _cluster_around() -> str:
+    """Name of the cluster that has started this process beside others, or "none"."""
+    clusters = (cluster for cluster in ClusterEnv._cluster_types if cluster.name in _SURE)
+    found = (cluster for cluster in clusters if cluster.is_env_present() and cluster.get_process_count() > 1)
+    return next((cluster.name for cluster in found), "none")

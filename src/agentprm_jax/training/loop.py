@@ -63,18 +63,19 @@ def fit(
         ValueError: a batch has another number of rows than it should.
     """
     reports = _Reports(writers, batches, checkpointer)
-    agree, saved_at = make_agreement(mesh), clock()
-    for index in range(int(state.step), total_steps):
+    agree, start = make_agreement(mesh), int(state.step)
+    saved, saved_at = start, clock()
+    for index in range(start, total_steps):
         batch = place_batch(mesh, _checked(batches[index], mesh, loop.rows_per_batch))
         state, metrics = train_step(state, batch, np.int32(index))
         reports.add(index, metrics)
         done, asked = index + 1, stop()
         overdue = clock() - saved_at >= 60 * loop.checkpoint_minutes
         wish = agree(Wish.STOP if asked is not None else Wish.SAVE if overdue else Wish.GO_ON)
-        if wish is not Wish.GO_ON or done % loop.checkpoint_every == 0 or done == total_steps:
+        if wish is not Wish.GO_ON or done - saved == loop.checkpoint_every or done == total_steps:
             reports.flush()
             checkpointer.save(state, done)
-            saved_at = clock()
+            saved, saved_at = done, clock()
         elif done % loop.log_every == 0:
             reports.flush(in_flight=1)
         if wish is Wish.STOP and done < total_steps:

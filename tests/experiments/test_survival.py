@@ -1,0 +1,93 @@
+"""A training by the real command that is killed again and again, or asked to stop, ends as one that is left alone."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from tiny_runs import command, environment, make_inputs, metrics, newest_checkpoint, start
+
+KILLS, STEPS, EVERY = 20, 600, 10
+DEADLINE = 400
+LOOP = ["--loop.steps", STEPS, "--loop.checkpoint-every", EVERY]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return make_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def left_alone(inputs, tmp_path_factory):
+    """The folder of a run that nobody disturbs, and how many seconds it took until its first update."""
+    folder = tmp_path_factory.mktemp("left_alone")
+    begun = time.monotonic()
+    process = start(command(inputs, folder / "run", *LOOP), folder / "log", environment(inputs))
+    wait_for_updates(process, folder / "run", folder / "log", 1)
+    seconds = time.monotonic() - begun
+    assert process.wait(DEADLINE) == 0, (folder / "log").read_text()
+    return folder / "run", seconds
+
+
+def wait_for_updates(process, output, log, count):
+    """Waits until the process has reported so many updates of its own, or has ended; gives the last one reported."""
+    while "step" not in log.read_text() and process.poll() is None:
+        time.sleep(0.002)
+    first = len(metrics(output))
+    while len(metrics(output)) < first - 1 + count and process.poll() is None:
+        time.sleep(0.002)
+    return len(metrics(output))
+
+
+def assert_same_end(one, other):
+    assert (other / "metrics.jsonl").read_bytes() == (one / "metrics.jsonl").read_bytes()
+    assert [row["step"] for row in metrics(other)] == list(range(1, STEPS + 1))
+    assert (other / "model" / "model.safetensors").read_bytes() == (one / "model" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing_and_cost_only_what_was_after_the_last_checkpoint(
+    inputs, left_alone, tmp_path
+):
+    undisturbed, startup = left_alone
+    output, log, rng = tmp_path / "run", tmp_path / "log", np.random.default_rng(4)
+    reached = []
+    for kill in range(KILLS):
+        process = start(command(inputs, output, *LOOP), log, environment(inputs))
+        if kill % 4 == 3:
+            time.sleep(rng.uniform(0, startup))  # while it starts, reads its checkpoint or compiles
+        else:
+            wait_for_updates(process, output, log, int(rng.integers(1, 25)))
+            time.sleep(rng.uniform(0, 0.03))  # in the middle of an update, a report or a checkpoint
+        assert process.poll() is None, log.read_text()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        done, saved = len(metrics(output)), newest_checkpoint(output)
+        # A checkpoint is written while updates go on; before the next one begins it is whole.
+        assert done - saved <= 2 * EVERY
+        assert saved >= max(reached, default=0)
+        reached.append(saved)
+    print("checkpoints after the kills:", reached)
+    assert len(set(reached)) > KILLS // 2
+    process = start(command(inputs, output, *LOOP), log, environment(inputs))
+    assert process.wait(DEADLINE) == 0, log.read_text()
+    assert_same_end(undisturbed, output)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_stop_saves_exits_with_75_in_seconds_and_goes_on_to_the_same_end(
+    inputs, left_alone, tmp_path
+):
+    undisturbed, _ = left_alone
+    output, log = tmp_path / "run", tmp_path / "log"
+    process = start(command(inputs, output, *LOOP), log, environment(inputs))
+    wait_for_updates(process, output, log, 33)
+    process.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    assert process.wait(DEADLINE) == 75, log.read_text()
+    assert time.monotonic() - begun < 15  # half of the shortest grace time of preemptible machines, 30 seconds
+    assert "Traceback" not in log.read_text()
+    assert newest_checkpoint(output) == len(metrics(output)) > 33 - 1
+    process = start(command(inputs, output, *LOOP), log, environment(inputs))
+    assert process.wait(DEADLINE) == 0, log.read_text()
+    assert_same_end(undisturbed, output)
