@@ -9,15 +9,15 @@ import pytest
 from agentprm_jax.training.interrupt import TrainingInterrupted, stop_on_signal
 
 
-def test_nothing_is_asked_before_a_signal_and_its_name_after_it(capsys):
+def test_nothing_is_asked_before_a_signal_and_its_name_after_it(capfd):
     with stop_on_signal() as stop:
         assert stop() is None
         signal.raise_signal(signal.SIGTERM)
         assert stop() == "SIGTERM"
-    assert "second signal stops at once" in capsys.readouterr().err
+    assert "second signal stops at once" in capfd.readouterr().err
 
 
-def test_a_second_interrupt_acts_at_once(capsys):
+def test_a_second_interrupt_acts_at_once(capfd):
     with stop_on_signal():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):

@@ -1,8 +1,8 @@
 """How a run is asked to stop, and what it answers."""
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -11,6 +11,7 @@ Stop = Callable[[], str | None]
 """Gives the name of the signal that asked to stop, or None."""
 
 
+_NOTED = b"Stopping after this update and saving; a second signal stops at once.\n"
 INTERRUPTED = 75
 """Exit code of a run that was asked to stop and has saved its state: EX_TEMPFAIL of sysexits.h, "try again". A run that
 is killed without saving has another one (143 in a shell after SIGTERM)."""
@@ -43,7 +44,7 @@ def stop_on_signal(signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(signal.Signals(number).name)
         restore()
-        print("Stopping after this update and saving; a second signal stops at once.", file=sys.stderr, flush=True)
+        os.write(2, _NOTED)  # and not print, which fails where the signal has interrupted another print
 
     def restore() -> None:
         for name, handler in previous.items():
