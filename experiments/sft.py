@@ -5,7 +5,8 @@ Command:
     uv run experiments/sft.py --trajectories demos.jsonl --output runs/actor
 
 The actor lies in OUTPUT/model in Hugging Face's layout with its tokenizer, beside checkpoints, metrics.jsonl and
-TensorBoard events. Run the same command again to continue an interrupted run. In compact BabyAI 400 updates of 4,096
+TensorBoard events. Run the same command again to continue an interrupted run; SIGTERM or Ctrl-C saves and ends the
+command with exit code 75 ("try again"), a second one ends it at once. In compact BabyAI 400 updates of 4,096
 tokens give an actor that solves about half of the tasks greedily. With --init DIR --lora.rank 16 only low-rank adapters
 are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model.
 """
@@ -22,7 +23,7 @@ from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.lora_config import LoraConfig
-from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig
+from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class SftConfig:
     """Devices."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Low-rank adapters to train instead of the pretrained model."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """Processes, each with its own devices; all must see OUTPUT as the same folder."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -82,7 +85,6 @@ class SftConfig:
 
 def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
-    import jax
     import numpy as np
     from transformers import AutoTokenizer
 
@@ -100,19 +102,25 @@ def main(config: SftConfig) -> None:
         merge_adapters,
         save_adapter,
     )
-    from agentprm_jax.reporting.stage import StageFolder, trained_tokens
+    from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
         PackedBatches,
+        initialise_distributed,
         make_constrain,
         make_mesh,
         prepare,
+        row_share,
         sft_objective,
         train,
+        wait_for_all,
+        whole_on_host,
     )
     from agentprm_jax.training.record import write_record
 
-    stage = StageFolder(config.output, f"sft {config.output.name}", config, ignore=("output", "mesh"))
+    initialise_distributed(config.distributed)
+    title = f"sft {config.output.name}"
+    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed"))
     if stage.done:
         return
     with stage.clock():
@@ -143,19 +151,21 @@ def main(config: SftConfig) -> None:
         )
         trained = train(
             program,
-            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed),
+            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed, share=row_share(mesh)),
             config.output,
             seed=config.seed,
             pretrained=pretrained,
             label=stage.name,
         )
-        params = jax.device_get(trained)
-        if config.lora.rank and config.init is not None:
-            save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
-            params = merge_adapters(config.lora, pretrained, params)
-        model = config.output / "model"
-        save_actor(model, decoder, params, encoder)
-        write_record(model / TRAINING, training_notes(config, trajectories, config.output, Path(__file__).parent))
+        params = whole_on_host(trained)
+        if stage.writer:
+            if config.lora.rank and config.init is not None:
+                save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
+                params = merge_adapters(config.lora, pretrained, params)
+            model = config.output / "model"
+            save_actor(model, decoder, params, encoder)
+            write_record(model / TRAINING, training_notes(config, trajectories, config.output, Path(__file__).parent))
+        wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 

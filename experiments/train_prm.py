@@ -7,8 +7,9 @@ Command:
 
 Labels are computed inside the jitted step from the same forward pass that gives the loss (AgentPRM, eq. 12-14 and
 algorithm 1, arXiv 2511.08325). The PRM lies in OUTPUT/model in Hugging Face's layout. Run the same command again to
-continue an interrupted run; on more devices add --mesh.fsdp N. With --lora.rank 16 only low-rank adapters and the value
-head are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model.
+continue an interrupted run; on more devices add --mesh.fsdp N. SIGTERM or Ctrl-C saves and ends the command with exit
+code 75 ("try again"); a second one ends it at once. With --lora.rank 16 only low-rank adapters and the value head are
+trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tyro
 
 from agentprm_jax.commands.answer import run_command
 from agentprm_jax.models.lora_config import LoraConfig
-from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
+from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class TrainPrmConfig:
     """Devices."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Low-rank adapters to train instead of the pretrained model."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """Processes, each with its own devices; all must see OUTPUT as the same folder."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -56,7 +59,6 @@ def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
     import dataclasses
 
-    import jax
     from transformers import AutoTokenizer
 
     from agentprm_jax.data.batch import initial_values, make_examples
@@ -70,19 +72,25 @@ def main(config: TrainPrmConfig) -> None:
         merge_adapters,
         save_adapter,
     )
-    from agentprm_jax.reporting.stage import StageFolder, trained_tokens
+    from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
     from agentprm_jax.training import (
         PackedBatches,
+        initialise_distributed,
         make_constrain,
         make_mesh,
         prepare,
         prm_objective,
+        row_share,
         train,
+        wait_for_all,
+        whole_on_host,
     )
 
-    stage = StageFolder(config.output, f"PRM {config.output.name}", config, ignore=("output", "mesh"))
+    initialise_distributed(config.distributed)
+    title = f"PRM {config.output.name}"
+    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed"))
     if stage.done:
         return
     with stage.clock():
@@ -109,28 +117,29 @@ def main(config: TrainPrmConfig) -> None:
         )
         trained = train(
             program,
-            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed),
+            PackedBatches(rows, rows_per_batch=config.loop.rows_per_batch, seed=config.seed, share=row_share(mesh)),
             config.output,
             seed=config.seed,
             pretrained=pretrained,
             settings={"objective": dataclasses.asdict(config.objective)},
             label=stage.name,
         )
-        params = jax.device_get(trained)
-        if config.lora.rank:
-            save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
-            params = merge_adapters(config.lora, pretrained, params)
+        params = whole_on_host(trained)
         mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
-        name = f"{config.objective.method}-{config.seed}"
-        Prm(
-            decoder,
-            params,
-            encoder,
-            initial_value=mean_outcome,
-            name=name,
-            method=config.objective.method,
-            training=training_notes(config, trajectories, config.output, Path(__file__).parent),
-        ).save(config.output / "model")
+        if stage.writer:
+            if config.lora.rank:
+                save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
+                params = merge_adapters(config.lora, pretrained, params)
+            Prm(
+                decoder,
+                params,
+                encoder,
+                initial_value=mean_outcome,
+                name=f"{config.objective.method}-{config.seed}",
+                method=config.objective.method,
+                training=training_notes(config, trajectories, config.output, Path(__file__).parent),
+            ).save(config.output / "model")
+        wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 

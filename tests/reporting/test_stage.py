@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agentprm_jax.reporting.stage import ForeignFolder, StageFolder
+from agentprm_jax.reporting.stage import ForeignFolder, StageFolder, claim_together
 from agentprm_jax.training.record import RunMismatch
 
 
@@ -55,3 +55,28 @@ def test_minutes_add_up_over_interruptions(tmp_path):
     with stage.clock():
         pass
     assert stage.finish().minutes > first > 0.0
+
+
+def test_what_a_kill_left_of_the_claim_is_no_foreign_file(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json.tmp").write_text('{"st')
+    assert open_stage(tmp_path / "run").done is None
+
+
+def test_processes_that_do_not_write_read_the_claim_of_the_one_that_does(tmp_path):
+    config = Config(tmp_path / "run")
+    with pytest.raises(FileNotFoundError):
+        StageFolder(tmp_path / "run", "stage", config, writer=False)
+    first = StageFolder(tmp_path / "run", "stage", config)
+    second = StageFolder(tmp_path / "run", "stage", config, writer=False)
+    with pytest.raises(RunMismatch, match="steps was 3 and is now 4"):
+        StageFolder(tmp_path / "run", "stage", dataclasses.replace(config, steps=4), writer=False)
+    with second.clock():
+        pass
+    second.finish(tokens_trained=1)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    assert first.done is None
+
+
+def test_one_process_claims_a_folder_together_with_nobody(tmp_path):
+    assert claim_together(tmp_path / "run", "stage", Config(tmp_path / "run")).writer

@@ -10,15 +10,27 @@ from any_mesh import run
 
 SCRIPT = pathlib.Path(__file__).parent / "any_mesh.py"
 ONE = (1, 1, 1)
+EIGHT = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
+CASES = {
+    "prm-adamw": {"kind": "prm", "rule": "adamw"},
+    "prm-muon": {"kind": "prm", "rule": "muon"},
+    "sft-adamw": {"kind": "sft", "rule": "adamw"},
+    "sft-muon": {"kind": "sft", "rule": "muon"},
+    "prm-adamw-adapters": {"kind": "prm", "rule": "adamw", "adapters": True},
+    "sft-muon-adapters": {"kind": "sft", "rule": "muon", "adapters": True},
+}
+"""What is trained: options of `tiny_program`; all of it packed, and cut into microbatches."""
+LONG = {"steps": 20, "rows_per_batch": 16, "microbatches": 2}
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def train_on(kind, *meshes, rule="adamw", adapters=False):
-    command = [sys.executable, str(SCRIPT), json.dumps([kind, rule, adapters, *meshes])]
+def train_on_eight(*runs):
+    """Results of runs, each given by the options of `tiny_program`, in a process of eight devices."""
+    command = [sys.executable, str(SCRIPT), json.dumps(runs)]
     devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": QUICK_COMPILATION}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=devices)
     assert result.returncode == 0, result.stderr
-    return dict(zip(meshes, json.loads(result.stdout), strict=True))
+    return json.loads(result.stdout)
 
 
 def assert_same_training(one, other):
@@ -45,30 +57,33 @@ def assert_cut(result, mesh):
 
 def test_eight_devices_with_all_axes_in_use_train_as_one_does(prm_program):
     mesh = (2, 2, 2)
-    result = train_on("prm", mesh)[mesh]
+    (result,) = train_on_eight({"kind": "prm", "mesh": mesh})
     assert_same_training(run(prm_program), result)
     assert_cut(result, mesh)
     assert {*result["query"]} == {*result["query_moments"]} == {"kernel"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "rule", "adapters"),
-    [
-        ("prm", "adamw", False),
-        ("sft", "adamw", False),
-        ("sft", "muon", False),
-        ("prm", "adamw", True),
-        ("sft", "adamw", True),
-        ("sft", "muon", True),
-    ],
-)
-def test_every_shape_of_eight_devices_trains_as_one_does(kind, rule, adapters):
-    meshes = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
-    results = train_on(kind, ONE, *meshes, rule=rule, adapters=adapters)
-    trained = {"lora_a", "lora_b"} if adapters else {"kernel"}
-    for mesh in meshes:
-        assert_same_training(results[ONE], results[mesh])
-        assert_cut(results[mesh], mesh)
-        assert {*results[mesh]["query_moments"]} == trained
-        assert {*results[mesh]["query"]} == trained | {"kernel"}
+@pytest.mark.parametrize("case", CASES)
+def test_every_shape_of_eight_devices_trains_as_one_does(case):
+    one, *results = train_on_eight(*(CASES[case] | LONG | {"mesh": mesh} for mesh in (ONE, *EIGHT)))
+    assert len(one["losses"]) == 20
+    for mesh, result in zip(EIGHT, results, strict=True):
+        assert_same_training(one, result)
+        assert_cut(result, mesh)
+        trained = {"lora_a", "lora_b"} if CASES[case].get("adapters") else {"kernel"}
+        assert {*result["query_moments"]} == trained
+        assert {*result["query"]} == trained | {"kernel"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["prm-adamw", "sft-muon"])
+def test_a_run_that_goes_on_on_another_mesh_ends_as_one_that_stayed(case):
+    moves = [(ONE, (2, 2, 2)), ((8, 1, 1), (1, 2, 4)), ((1, 8, 1), ONE)]
+    stayed, *moved = train_on_eight(
+        CASES[case] | LONG | {"mesh": ONE},
+        *(CASES[case] | LONG | {"mesh": first, "then": then} for first, then in moves),
+    )
+    for (_, then), result in zip(moves, moved, strict=True):
+        assert_same_training(stayed, result)
+        assert_cut(result, then)

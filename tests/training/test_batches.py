@@ -34,6 +34,16 @@ def test_batches_are_a_function_of_seed_and_index(rows):
     assert any((first[index].tokens != other[index].tokens).any() for index in range(5))
 
 
+def test_shares_of_a_batch_are_its_rows_in_order_and_know_their_own_names(rows):
+    whole = PackedBatches(rows, rows_per_batch=2, seed=3)
+    halves = [PackedBatches(rows, rows_per_batch=2, seed=3, share=(part, 2)) for part in (0, 1)]
+    for index in (0, 2, 7):
+        parts = [half[index].tokens for half in halves]
+        assert (np.concatenate(parts) == whole[index].tokens).all()
+        assert [*halves[0].names(index), *halves[1].names(index)] == whole.names(index)
+    assert {half.digest for half in halves} == {whole.digest}
+
+
 def test_the_digest_sees_the_data_and_the_seed(rows):
     changed = dataclasses.replace(rows, examples=(*rows.examples[:-1], rows.examples[-1]._replace(outcome=1.0)))
     digests = [

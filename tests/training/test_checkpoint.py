@@ -9,8 +9,6 @@ from tiny_training import RandomBatches
 from agentprm_jax.training.checkpoint import Checkpointer, CheckpointError
 from agentprm_jax.training.loop import place_batch
 
-orbax_closes_its_event_loop_too_early = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def state(prm_program):
@@ -72,7 +70,6 @@ def test_restoring_from_an_empty_folder_is_refused_by_its_name(tmp_path, prm_pro
         checkpointer.restore(prm_program.abstract)
 
 
-@orbax_closes_its_event_loop_too_early
 def test_a_damaged_checkpoint_is_refused_with_what_to_do(tmp_path, prm_program, state):
     saved(tmp_path, state, [3])
     for path in (tmp_path / "3").rglob("*"):
@@ -83,7 +80,6 @@ def test_a_damaged_checkpoint_is_refused_with_what_to_do(tmp_path, prm_program, 
         checkpointer.restore(prm_program.abstract)
 
 
-@orbax_closes_its_event_loop_too_early
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, prm_program, state):
     saved(tmp_path, state._replace(params=state.params | {"extra": state.step}), [3])
     with Checkpointer(tmp_path, 2) as checkpointer, pytest.raises(CheckpointError, match="cannot be read"):

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
+from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig
         (LoopConfig, "steps", 0),
         (LoopConfig, "microbatches", 3),
         (LoopConfig, "keep", 0),
+        (LoopConfig, "checkpoint_minutes", 0.0),
+        (DistributedConfig, "cluster", "pbs"),
         (PrmObjectiveConfig, "method", "mc"),
         (PrmObjectiveConfig, "lam", 1.5),
         (PrmObjectiveConfig, "beta", -1.0),
@@ -31,6 +33,21 @@ from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig
 def test_a_value_out_of_range_is_refused_by_the_name_of_its_field(config, field, value):
     with pytest.raises(ValueError, match=rf"{config.__name__}\.{field} must be .*got"):
         config(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"coordinator": "host:1", "processes": 2}, "process"),
+        ({"process": 0}, "coordinator"),
+        ({"coordinator": "host", "processes": 2, "process": 0}, "coordinator"),
+        ({"coordinator": "host:1", "processes": 2, "process": 2}, "process"),
+        ({"coordinator": "host:1", "processes": 2, "process": 1, "cluster": "slurm"}, "cluster"),
+    ],
+)
+def test_processes_that_cannot_find_each_other_are_refused_by_the_name_of_the_field(given, field):
+    with pytest.raises(ValueError, match=rf"DistributedConfig\.{field} must be .*got"):
+        DistributedConfig(**given)
 
 
 def test_an_epoch_has_one_step_for_each_batch_even_if_the_last_is_not_full():

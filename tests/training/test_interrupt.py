@@ -1,4 +1,7 @@
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -6,15 +9,15 @@ import pytest
 from agentprm_jax.training.interrupt import TrainingInterrupted, stop_on_signal
 
 
-def test_nothing_is_asked_before_a_signal_and_its_name_after_it(capsys):
+def test_nothing_is_asked_before_a_signal_and_its_name_after_it(capfd):
     with stop_on_signal() as stop:
         assert stop() is None
         signal.raise_signal(signal.SIGTERM)
         assert stop() == "SIGTERM"
-    assert "second signal stops at once" in capsys.readouterr().err
+    assert "second signal stops at once" in capfd.readouterr().err
 
 
-def test_a_second_interrupt_acts_at_once(capsys):
+def test_a_second_interrupt_acts_at_once(capfd):
     with stop_on_signal():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -41,6 +44,35 @@ def test_a_thread_can_train_without_taking_signals():
     assert answers == [None]
 
 
-def test_an_interruption_exits_with_its_message():
-    assert isinstance(TrainingInterrupted("saved"), SystemExit)
-    assert TrainingInterrupted("saved").code == "saved"
+def test_a_second_sigterm_ends_the_process_at_once():
+    code = (
+        "import signal\nfrom agentprm_jax.training.interrupt import stop_on_signal\n"
+        "with stop_on_signal():\n    signal.raise_signal(signal.SIGTERM)\n    print('saving', flush=True)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n    print('too late')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "saving\n")
+
+
+def test_a_handler_that_is_not_python_s_is_replaced_by_the_default_one(monkeypatch):
+    monkeypatch.setattr(signal, "signal", replacing := Replacing())
+    with stop_on_signal((signal.SIGUSR1,)):
+        pass
+    assert replacing.last == signal.SIG_DFL
+
+
+class Replacing:
+    """`signal.signal` where the handler before was set by a C library."""
+
+    last = None
+
+    def __call__(self, number, handler):
+        assert handler is not None
+        self.last = handler
+
+
+def test_an_interruption_exits_with_the_code_that_means_try_again():
+    interrupted = TrainingInterrupted("saved")
+    assert isinstance(interrupted, SystemExit)
+    assert (str(interrupted), interrupted.code) == ("saved", 75)
+    assert str(pickle.loads(pickle.dumps(interrupted))) == "saved"

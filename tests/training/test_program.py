@@ -17,7 +17,7 @@ from tiny_training import MODEL, RandomBatches, tiny_program
 
 from agentprm_jax.training import Checkpointer, NonFiniteUpdate, RunMismatch, TrainingInterrupted, train
 
-SCRIPT = pathlib.Path(__file__).parent / "killed_run.py"
+FOLDER = pathlib.Path(__file__).parent
 
 
 class Signalling(RandomBatches):
@@ -45,8 +45,14 @@ class Poisoned(RandomBatches):
         return batch._replace(outcomes=np.full_like(batch.outcomes, np.nan)) if index == self.index else batch
 
 
-def run(program, output, batches=None, *, seed=0, **options):
-    return train(program, batches or RandomBatches(), output, seed=seed, console=Console(file=io.StringIO()), **options)
+def run(program, output, batches=None, *, seed=0, shown=None, **options):
+    console = Console(file=shown or io.StringIO())
+    return train(program, batches or RandomBatches(), output, seed=seed, console=console, **options)
+
+
+def started(script, output):
+    command = [sys.executable, str(FOLDER / script), str(output)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def assert_equal(one, other):
@@ -87,12 +93,13 @@ def test_a_run_leaves_checkpoints_a_row_for_each_update_events_and_its_record(un
 def test_a_run_that_was_asked_to_stop_continues_to_the_same_bits(prm_program, uninterrupted, tmp_path, number):
     output, params = uninterrupted
     with pytest.raises(TrainingInterrupted) as caught:
-        run(prm_program, tmp_path, Signalling(3, number))
+        run(prm_program, tmp_path, Signalling(3, number), shown=(shown := io.StringIO()))
     message = str(caught.value)
     assert re.match(
         rf"Training was stopped by {number.name} after update 4 of 6; .* in {tmp_path}/checkpoints/4\.", message
     )
     assert "Run the same command again" in message
+    assert shown.getvalue().splitlines()[-1] == message
     assert "\n" not in message
     assert checkpoints(tmp_path) == [3, 4]
     rest = RandomBatches()
@@ -103,11 +110,24 @@ def test_a_run_that_was_asked_to_stop_continues_to_the_same_bits(prm_program, un
 
 def test_a_killed_run_continues_from_its_last_checkpoint_to_the_same_bits(prm_program, uninterrupted, tmp_path):
     output, params = uninterrupted
-    result = subprocess.run([sys.executable, str(SCRIPT), str(tmp_path)], capture_output=True, text=True, check=False)
+    result = started("killed_run.py", tmp_path)
     assert result.returncode == -signal.SIGKILL, result.stderr
     assert set(checkpoints(tmp_path)) <= {3}
     assert_equal(run(prm_program, tmp_path), params)
     assert (tmp_path / "metrics.jsonl").read_bytes() == (output / "metrics.jsonl").read_bytes()
+
+
+def test_a_disk_that_is_full_while_training_goes_on_leaves_the_last_checkpoint_and_one_sentence(
+    prm_program, uninterrupted, tmp_path
+):
+    _, params = uninterrupted
+    result = started("full_disk.py", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    (message,) = result.stdout.splitlines()
+    assert f"could not be written to {tmp_path}/checkpoints" in message
+    assert "the checkpoint of step 3 is whole. Make room" in message
+    assert_equal(run(prm_program, tmp_path), params)
 
 
 def test_a_run_that_is_done_gives_its_parameters_without_an_update(prm_program, uninterrupted, tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from agentprm_jax.reporting.results import Stage
-from agentprm_jax.training.record import check_record, write_record
+from agentprm_jax.training.record import check_record, draft_of, write_record
 
 CONFIG_FILE, PROGRESS_FILE, DONE_FILE = "config.json", "minutes.json", "stage.json"
 
@@ -32,6 +32,7 @@ class StageFolder:
         name: what the stage is called in the results.
         config: the stage's dataclass config; any other is refused.
         ignore: fields of the config that do not change what the stage makes.
+        writer: whether this process fills the folder; the others of a run find it claimed and only read it.
 
     Raises:
         RunMismatch: the folder was filled under another configuration; the message names the differing fields.
@@ -39,21 +40,21 @@ class StageFolder:
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, name: str, config: Any, ignore: tuple[str, ...] = ()):
+    def __init__(self, folder: Path, name: str, config: Any, ignore: tuple[str, ...] = (), *, writer: bool = True):
         """Claims the folder for `config`."""
-        self.folder, self.name = folder, name
+        self.folder, self.name, self.writer = folder, name, writer
         plain = {key: value for key, value in plain_config(config).items() if key not in ignore}
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / CONFIG_FILE
-        if path.exists():
+        if path.exists() or not writer:
             check_record(path, plain)
-        elif any(folder.iterdir()):
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(entry != draft_of(path) for entry in folder.iterdir()):
             raise ForeignFolder(
                 f"{folder} is not empty and has no {CONFIG_FILE}, so it is no folder of this stage ({name}). Nothing "
                 "in it was touched. Choose another output folder, or remove this one."
             )
-        else:
-            write_record(path, plain)
+        write_record(path, plain)
 
     @property
     def done(self) -> Stage | None:
@@ -70,18 +71,33 @@ class StageFolder:
         try:
             yield
         finally:
-            minutes = self._minutes() + (time.monotonic() - start) / 60
-            write_record(self.folder / PROGRESS_FILE, {"minutes": minutes})
+            if self.writer:
+                minutes = self._minutes() + (time.monotonic() - start) / 60
+                write_record(self.folder / PROGRESS_FILE, {"minutes": minutes})
 
     def finish(self, **counts: int) -> Stage:
         """Marks the stage as done; `counts` are the counting fields of `Stage`."""
         stage = msgspec.structs.replace(Stage(name=self.name, minutes=self._minutes()), **counts)
-        write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
+        if self.writer:
+            write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
         return stage
 
     def _minutes(self) -> float:
         path = self.folder / PROGRESS_FILE
         return float(json.loads(path.read_text(encoding="utf-8"))["minutes"]) if path.exists() else 0.0
+
+
+def claim_together(folder: Path, name: str, config: Any, ignore: tuple[str, ...] = ()) -> StageFolder:
+    """Makes the `StageFolder` of a run of several processes: the first one claims and fills it, the others read it.
+
+    Args and errors are those of `StageFolder`; all processes must call it and see the same folder.
+    """
+    import jax
+
+    from agentprm_jax.training.distributed import first_process_first
+
+    with first_process_first():
+        return StageFolder(folder, name, config, ignore, writer=jax.process_index() == 0)
 
 
 def plain_config(config: Any) -> Any:

@@ -6,10 +6,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agentprm_jax.training.batches import BatchSource, PackedBatches
     from agentprm_jax.training.checkpoint import Checkpointer, CheckpointError
-    from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
+    from agentprm_jax.training.config import (
+        DistributedConfig,
+        LoopConfig,
+        MeshConfig,
+        OptimizerConfig,
+        PrmObjectiveConfig,
+    )
+    from agentprm_jax.training.distributed import (
+        first_process_first,
+        initialise_distributed,
+        wait_for_all,
+        whole_on_host,
+    )
     from agentprm_jax.training.interrupt import NonFiniteUpdate, TrainingInterrupted, stop_on_signal
     from agentprm_jax.training.loop import fit
-    from agentprm_jax.training.mesh import make_constrain, make_mesh, parameter_shardings
+    from agentprm_jax.training.mesh import make_constrain, make_mesh, parameter_shardings, row_share
     from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter
     from agentprm_jax.training.objectives import Objective, ObjectiveOutput, prm_objective, sft_objective
     from agentprm_jax.training.optimizer import learning_rate_schedule, make_optimizer
@@ -21,10 +33,11 @@ if TYPE_CHECKING:
 _MODULES = {
     "batches": ("BatchSource", "PackedBatches"),
     "checkpoint": ("CheckpointError", "Checkpointer"),
-    "config": ("LoopConfig", "MeshConfig", "OptimizerConfig", "PrmObjectiveConfig"),
+    "config": ("DistributedConfig", "LoopConfig", "MeshConfig", "OptimizerConfig", "PrmObjectiveConfig"),
+    "distributed": ("first_process_first", "initialise_distributed", "wait_for_all", "whole_on_host"),
     "interrupt": ("NonFiniteUpdate", "TrainingInterrupted", "stop_on_signal"),
     "loop": ("fit",),
-    "mesh": ("make_constrain", "make_mesh", "parameter_shardings"),
+    "mesh": ("make_constrain", "make_mesh", "parameter_shardings", "row_share"),
     "metrics": ("ConsoleProgress", "JsonLinesWriter", "TensorBoardWriter"),
     "objectives": ("Objective", "ObjectiveOutput", "prm_objective", "sft_objective"),
     "optimizer": ("learning_rate_schedule", "make_optimizer"),
@@ -40,6 +53,7 @@ __all__ = [
     "CheckpointError",
     "Checkpointer",
     "ConsoleProgress",
+    "DistributedConfig",
     "JsonLinesWriter",
     "LoopConfig",
     "MeshConfig",
@@ -55,7 +69,9 @@ __all__ = [
     "TrainState",
     "TrainingInterrupted",
     "fingerprint",
+    "first_process_first",
     "fit",
+    "initialise_distributed",
     "learning_rate_schedule",
     "make_constrain",
     "make_mesh",
@@ -64,9 +80,12 @@ __all__ = [
     "parameter_shardings",
     "prepare",
     "prm_objective",
+    "row_share",
     "sft_objective",
     "stop_on_signal",
     "train",
+    "wait_for_all",
+    "whole_on_host",
 ]
 
 

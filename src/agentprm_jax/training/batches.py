@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-import jax
 import numpy as np
 
 from agentprm_jax.data.batch import Batch
@@ -32,18 +31,20 @@ class BatchSource(Protocol):
 class PackedBatches:
     """Batches of packed trajectories, reshuffled every epoch, as a function of (seed, index)."""
 
-    def __init__(self, rows: PackedRows, *, rows_per_batch: int, seed: int) -> None:
+    def __init__(self, rows: PackedRows, *, rows_per_batch: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
         """Prepares the loader of this process.
 
         Args:
             rows: the packed data set.
             rows_per_batch: rows of a batch over all processes.
             seed: of the order, 0 or more.
+            share: the part of every batch that is wanted and the number of parts, as `row_share` gives them.
         """
-        share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        part, parts = share
         names = cast(PackedRows, _RowNames(rows))
-        self._batches = batches(rows, rows_per_batch=rows_per_batch, seed=seed, **share)
-        self._names = batches(names, rows_per_batch=rows_per_batch, seed=seed, **share)
+        settings = {"rows_per_batch": rows_per_batch, "seed": seed, "process_index": part, "process_count": parts}
+        self._batches = batches(rows, **settings)
+        self._names = batches(names, **settings)
         self.digest = f"{_digest(rows)}-{seed}"
 
     def __getitem__(self, index: int) -> Batch:

@@ -1,13 +1,18 @@
 """Checkpoints of the training state, written and read by Orbax."""
 
+import functools
 import logging
 import pathlib
 import shutil
+import sys
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import jax
 import orbax.checkpoint as ocp
 
+from agentprm_jax.training.distributed import first_process_first
 from agentprm_jax.training.state import TrainState
 
 _METADATA = "_CHECKPOINT_METADATA"
@@ -33,7 +38,9 @@ class Checkpointer:
         """
         self.directory = directory.absolute()
         _quieten_orbax()
-        _remove_incomplete(self.directory)
+        with first_process_first():
+            if jax.process_index() == 0:
+                _remove_incomplete(self.directory)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.LatestN(keep), cleanup_tmp_directories=True
         )
@@ -137,11 +144,22 @@ def _first_line(error: Exception) -> str:
 
 
 def _quieten_orbax() -> None:
-    """Drops what Orbax logs below a critical error: it prints many tracebacks of errors that it raises as well."""
+    """Drops what Orbax prints beside the errors that it raises: many tracebacks, which would hide the answer to them.
+
+    They are what it logs below a critical error, and what the writing of other files reports to an event loop that
+    Orbax has closed by then because the writing of one has failed.
+    """
     logger = logging.getLogger("absl")
     if _not_from_orbax not in logger.filters:
         logger.addFilter(_not_from_orbax)
+    if getattr(sys.unraisablehook, "func", None) is not _unless_loop_is_closed:
+        sys.unraisablehook = functools.partial(_unless_loop_is_closed, sys.unraisablehook)
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.CRITICAL or "orbax" not in record.pathname
+
+
+def _unless_loop_is_closed(report: Callable[[Any], object], unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        report(unraisable)

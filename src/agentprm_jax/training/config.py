@@ -1,4 +1,4 @@
-"""What a training run can be told: optimizer, mesh, loop and the reward model's objective."""
+"""What a training run can be told: processes, mesh, optimizer, loop and the reward model's objective."""
 
 import dataclasses
 import math
@@ -8,6 +8,7 @@ Schedule = Literal["cosine", "linear", "constant"]
 Rule = Literal["adamw", "muon"]
 Method = Literal["agentprm", "agentprm_no_la", "pvm", "orm"]
 Progress = Literal["gae", "delta_q"]
+Cluster = Literal["auto", "none", "slurm", "ompi", "mpi4py", "k8s"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,34 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """How the processes of a run find each other; by default a run is one process unless a cluster says otherwise."""
+
+    coordinator: str | None = None
+    """Host and port of process 0, such as 10.0.0.1:1234; given together with `processes` and `process`."""
+    processes: int | None = None
+    """Number of processes."""
+    process: int | None = None
+    """Number of this process, from 0."""
+    cluster: Cluster = "auto"
+    """Who tells what is not given: auto asks the TPU pod, SLURM or Open MPI that has started several processes, none
+    keeps each process for itself; k8s needs the package kubernetes, mpi4py the package of that name."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when the three fields are not given together or do not fit each other."""
+        given = [self.coordinator is not None, self.processes is not None, self.process is not None]
+        together = "given together with coordinator, processes and process, or not at all"
+        for name, present in zip(("coordinator", "processes", "process"), given, strict=True):
+            _check(self, name, present or not any(given), together)
+        _check(self, "coordinator", self.coordinator is None or ":" in self.coordinator, "of the form host:port")
+        _check(self, "processes", self.processes is None or self.processes >= 1, "a whole number of at least 1")
+        fits = self.process is None or 0 <= self.process < (self.processes or 0)
+        _check(self, "process", fits, f"in [0, {self.processes})")
+        _check_choice(self, "cluster", get_args(Cluster))
+        _check(self, "cluster", self.cluster == "auto" or not any(given), "auto where the coordinator is given")
+
+
+@dataclasses.dataclass(frozen=True)
 class LoopConfig:
     """Length of a training run, size of its batches, and how often it reports and saves."""
 
@@ -89,7 +118,9 @@ class LoopConfig:
     log_every: int = 10
     """Steps between two fetches of the metrics; every step still gets a row of its own."""
     checkpoint_every: int = 200
-    """Steps between two checkpoints; the last step is always saved."""
+    """Most steps between two checkpoints; the last step is always saved."""
+    checkpoint_minutes: float = 10.0
+    """Most minutes between two checkpoints."""
     keep: int = 2
     """Newest checkpoints that are kept."""
 
@@ -97,6 +128,7 @@ class LoopConfig:
         """Raises ValueError when a field is out of range or the batch cannot be cut into its parts."""
         _check(self, "epochs", 0 < self.epochs < math.inf, "a finite number above 0")
         _check(self, "steps", self.steps is None or self.steps >= 1, "None or a whole number of at least 1")
+        _check(self, "checkpoint_minutes", self.checkpoint_minutes > 0, "above 0")
         for name in ("rows_per_batch", "microbatches", "log_every", "checkpoint_every", "keep"):
             _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
         divides = self.rows_per_batch % self.microbatches == 0

@@ -1,8 +1,8 @@
 """How a run is asked to stop, and what it answers."""
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -11,8 +11,19 @@ Stop = Callable[[], str | None]
 """Gives the name of the signal that asked to stop, or None."""
 
 
+_NOTED = b"Stopping after this update and saving; a second signal stops at once.\n"
+INTERRUPTED = 75
+"""Exit code of a run that was asked to stop and has saved its state: EX_TEMPFAIL of sysexits.h, "try again". A run that
+is killed without saving has another one (143 in a shell after SIGTERM)."""
+
+
 class TrainingInterrupted(SystemExit):
-    """The run was asked to stop and has saved its state; as an exit, it prints its message and no traceback."""
+    """The run was asked to stop and has saved its state; uncaught, the process ends with code `INTERRUPTED`."""
+
+    def __init__(self, message: str) -> None:
+        """Takes what to tell the user."""
+        super().__init__(message)
+        self.code = INTERRUPTED
 
 
 class NonFiniteUpdate(ArithmeticError):
@@ -32,13 +43,15 @@ def stop_on_signal(signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.
 
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(signal.Signals(number).name)
+        restore()
+        os.write(2, _NOTED)  # and not print, which fails where the signal has interrupted another print
+
+    def restore() -> None:
         for name, handler in previous.items():
-            signal.signal(name, handler)
-        print("Stopping after this update and saving; a second signal stops at once.", file=sys.stderr, flush=True)
+            signal.signal(name, signal.SIG_DFL if handler is None else handler)  # None: it was not Python's
 
     previous = {name: signal.signal(name, note) for name in signals}
     try:
         yield lambda: noted[0] if noted else None
     finally:
-        for name, handler in previous.items():
-            signal.signal(name, handler)
+        restore()

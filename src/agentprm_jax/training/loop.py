@@ -1,20 +1,25 @@
 """The one training loop: it fetches batches, makes updates, reports and saves, and knows no objective."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from agentprm_jax.training.agreement import Wish, make_agreement
 from agentprm_jax.training.batches import BatchSource
 from agentprm_jax.training.checkpoint import Checkpointer
 from agentprm_jax.training.config import LoopConfig
 from agentprm_jax.training.interrupt import NonFiniteUpdate, Stop, TrainingInterrupted
-from agentprm_jax.training.mesh import batch_sharding
+from agentprm_jax.training.mesh import batch_sharding, row_share
 from agentprm_jax.training.metrics import Row, Writer
 from agentprm_jax.training.state import TrainState
 from agentprm_jax.training.step import FINITE, Metrics, Update
+
+_IN_FLIGHT = 2
+"""Updates that are dispatched before an earlier one must be done: enough to keep the devices busy, and few enough to be
+waited for when the run must end soon."""
 
 
 def fit(
@@ -28,6 +33,7 @@ def fit(
     checkpointer: Checkpointer,
     writers: Sequence[Writer],
     stop: Stop,
+    clock: Callable[[], float],
 ) -> TrainState:
     """Makes the updates from `state.step` up to `total_steps`.
 
@@ -44,7 +50,8 @@ def fit(
         loop: how often to report and to save.
         checkpointer: where to save.
         writers: what takes the metrics; one row an update.
-        stop: whether the run has been asked to stop.
+        stop: whether this process has been asked to stop; one is enough, and all stop after the same update.
+        clock: gives seconds from any origin.
 
     Returns:
         The state after the last update, which is saved as well.
@@ -53,21 +60,29 @@ def fit(
         NonFiniteUpdate: loss or gradient of an update was not finite. Checkpoints are of states before it.
         TrainingInterrupted: the run was asked to stop and has been saved.
         CheckpointError: a checkpoint could not be written.
+        ValueError: a batch has another number of rows than it should.
     """
     reports = _Reports(writers, batches, checkpointer)
-    for index in range(int(state.step), total_steps):
-        batch = place_batch(mesh, batches[index])
+    agree, start = make_agreement(mesh), int(state.step)
+    saved, saved_at = start, clock()
+    for index in range(start, total_steps):
+        batch = place_batch(mesh, _checked(batches[index], mesh, loop.rows_per_batch))
         state, metrics = update(state, batch, np.int32(index))
         reports.add(index, metrics)
         done, asked = index + 1, stop()
-        if asked is not None or done % loop.checkpoint_every == 0 or done == total_steps:
+        overdue = clock() - saved_at >= 60 * loop.checkpoint_minutes
+        wish = agree(Wish.STOP if asked is not None else Wish.SAVE if overdue else Wish.GO_ON)
+        if wish is not Wish.GO_ON or done - saved == loop.checkpoint_every or done == total_steps:
             reports.flush()
             checkpointer.save(state, done)
+            saved, saved_at = done, clock()
         elif done % loop.log_every == 0:
             reports.flush(in_flight=1)
-        if asked is not None and done < total_steps:
+        if wish is Wish.STOP and done < total_steps:
             checkpointer.wait()
-            raise TrainingInterrupted(_farewell(asked, done, total_steps, checkpointer))
+            raise TrainingInterrupted(
+                _farewell(asked or "a signal to another process", done, total_steps, checkpointer)
+            )
     checkpointer.wait()
     return state
 
@@ -89,6 +104,7 @@ class _Reports:
 
     def add(self, index: int, metrics: Metrics) -> None:
         self._waiting.append((index, metrics))
+        jax.block_until_ready(self._waiting[:-_IN_FLIGHT][-1:])
 
     def flush(self, in_flight: int = 0) -> None:
         """Fetches and writes all rows but the newest `in_flight`, which the device may still be computing."""
@@ -114,6 +130,18 @@ class _Reports:
             f"({kept} in {self._checkpointer.directory}). Its batch held {shown}. "
             "Look at these trajectories, or lower the learning rate."
         )
+
+
+def _checked(batch: Any, mesh: Mesh, rows: int) -> Any:
+    """The batch, if it has the rows that this process must give."""
+    expected = rows // row_share(mesh)[1]
+    got = {len(x) for x in jax.tree.leaves(batch)}
+    if got != {expected}:
+        raise ValueError(
+            f"Every array of a batch should have {expected} rows, the share of process {jax.process_index()} in the "
+            f"{rows} of rows_per_batch (see `row_share`), got {sorted(got)}."
+        )
+    return batch
 
 
 def _row(index: int, metrics: Metrics) -> Row:

@@ -19,6 +19,8 @@ Constrain = Callable[[jax.Array, LogicalAxes], jax.Array]
 
 MESH_AXES = ("data", "fsdp", "tensor")
 ROW_AXES = ("data", "fsdp")
+CUTTING_AXES = ("fsdp", "tensor")
+"""Axes of the mesh along which parameters are cut."""
 
 RULES: Mapping[str, str | tuple[str, ...] | None] = {
     # parameters
@@ -122,6 +124,25 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def row_shards(mesh: Mesh) -> int:
     """Returns in how many parts the rows of a batch are cut."""
     return int(np.prod([mesh.shape[axis] for axis in ROW_AXES]))
+
+
+def row_share(mesh: Mesh) -> tuple[int, int]:
+    """Says which part of a batch's rows this process must give: (number of the part from 0, number of equal parts).
+
+    Processes whose devices differ only along the tensor axis hold the same rows and give the same part.
+
+    Raises:
+        ValueError: if the rows of this process are not one of equal parts, in order.
+    """
+    shards = row_shards(mesh)
+    slices = batch_sharding(mesh).addressable_devices_indices_map((shards,)).values()
+    mine = sorted({rows[0].start or 0 for rows in slices if rows is not None})
+    if mine != list(range(mine[0], mine[0] + len(mine))) or shards % len(mine) or mine[0] % len(mine):
+        raise ValueError(
+            f"The devices of process {jax.process_index()} hold the parts {mine} of the {shards} parts of a batch's "
+            f"rows on the mesh {dict(mesh.shape)}; they should hold equally many in order. Choose other sizes."
+        )
+    return mine[0] // len(mine), shards // len(mine)
 
 
 def make_constrain(mesh: Mesh) -> Constrain:

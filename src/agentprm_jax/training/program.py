@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,8 @@ from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.batches import BatchSource
 from agentprm_jax.training.checkpoint import Checkpointer
 from agentprm_jax.training.config import LoopConfig, OptimizerConfig
-from agentprm_jax.training.interrupt import stop_on_signal
+from agentprm_jax.training.interrupt import TrainingInterrupted, stop_on_signal
+from agentprm_jax.training.layout import check_cut
 from agentprm_jax.training.loop import fit
 from agentprm_jax.training.mesh import path_name
 from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter, Writer
@@ -83,12 +84,14 @@ def prepare(
         lora: whether adapters are trained instead of the model; by default the model is.
 
     Raises:
-        ValueError: if rows do not fit the mesh, or a parameter is not in the tables of shardings and weight decay.
+        ValueError: if rows do not fit the mesh, or a parameter is not in the tables of shardings and weight decay, or
+            too much lies whole on every device.
     """
     check_batch(loop.rows_per_batch, loop.microbatches, mesh)
     transformation = make_optimizer(optimizer, total_steps)
     parts = split(lora, init_params, axes, mesh)
     abstract = abstract_state(mesh, parts.init, transformation, parts.axes)
+    check_cut(mesh, {"frozen": parts.frozen, "trained": abstract.params})
     schedule = learning_rate_schedule(optimizer, total_steps)
     return Program(
         mesh=mesh,
@@ -143,19 +146,22 @@ def train(
     base = {name: given[name] for name in given.keys() & program.frozen.keys()}
     beginnings = {name: given[name] for name in given.keys() - program.frozen.keys()}
     record = _record(program, batches.digest, seed, fingerprint(given), settings or {})
+    console = console or Console(stderr=True)
     with contextlib.ExitStack() as stack:
         checkpointer = stack.enter_context(Checkpointer(output / CHECKPOINTS, program.loop.keep))
         if checkpointer.latest_step() is None:
             frozen = place_frozen(base, program.frozen)
-            write_record(output / RECORD, record)
+            if jax.process_index() == 0:
+                write_record(output / RECORD, record)
             state = program.init(jax.random.key(seed), beginnings)
         else:
             check_record(output / RECORD, record)
             frozen = place_frozen(base, program.frozen)
             state = checkpointer.restore(program.abstract)
-        writers = _open_writers(program, output, int(state.step), label, console or Console(stderr=True))
+        writers = _open_writers(program, output, int(state.step), label, console)
         for writer in writers:
             stack.callback(writer.close)
+        stack.enter_context(_farewell_on(console))
         return fit(
             state,
             functools.partial(program.train_step, frozen),
@@ -166,7 +172,19 @@ def train(
             checkpointer=checkpointer,
             writers=writers,
             stop=stack.enter_context(stop_on_signal()),
+            clock=time.monotonic,
         ).params
+
+
+@contextlib.contextmanager
+def _farewell_on(console: Console) -> Iterator[None]:
+    """The first process says why the run ends before its end, since an exit with a code is silent."""
+    try:
+        yield
+    except TrainingInterrupted as interrupted:
+        if jax.process_index() == 0:
+            console.print(str(interrupted), highlight=False, markup=False, soft_wrap=True)
+        raise
 
 
 def _record(program: Program, data: str, seed: int, pretrained: str, settings: Mapping[str, Any]) -> dict[str, Any]:

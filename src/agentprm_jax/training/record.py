@@ -22,9 +22,16 @@ class RunMismatch(ValueError):
 def write_record(path: pathlib.Path, record: Record) -> None:
     """Writes the record as JSON; the file is whole or not there at any moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    with draft_of(path).open("w", encoding="utf-8") as file:
+        file.write(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft_of(path), path)
+
+
+def draft_of(path: pathlib.Path) -> pathlib.Path:
+    """Where a record is written before it takes its place; what a killed process has left there means nothing."""
+    return path.with_name(path.name + ".tmp")
 
 
 def check_record(path: pathlib.Path, record: Record) -> None:

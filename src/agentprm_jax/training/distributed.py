@@ -1,0 +1,79 @@
+"""Runs of several processes: how they find each other, wait for each other, and bring arrays to the host."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src.clusters import ClusterEnv  # jax has no public way to ask for a cluster without joining it
+from jax.experimental import multihost_utils
+
+from agentprm_jax.training.config import DistributedConfig
+
+PyTree = Any
+_SURE = ("slurm", "ompi", "gcetpu", "gketpu")
+"""Environments, by jax's names, in which processes that were started together belong together."""
+_JAX_NAMES = {"k8s": None}
+"""Kubernetes has no name in jax; it is the last that jax asks when it is told none."""
+
+
+def initialise_distributed(config: DistributedConfig) -> None:
+    """Joins the processes of a run; must come before the first use of a device. One process alone joins nothing.
+
+    jax's own handler of SIGTERM stays out: `stop_on_signal` notes signals, and `fit` agrees with the other processes.
+
+    Args:
+        config: the other processes, or who knows them.
+
+    Raises:
+        ValueError: the cluster that was named knows nothing of this process.
+        RuntimeError: a device has been used already, or the others do not answer.
+    """
+    asked = _cluster_around() if config.cluster == "auto" else config.cluster
+    if config.coordinator is None and asked == "none":
+        return
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        config.coordinator,
+        config.processes,
+        config.process,
+        cluster_detection_method="deactivate" if config.coordinator is not None else _JAX_NAMES.get(asked, asked),
+    )
+
+
+@contextlib.contextmanager
+def first_process_first() -> Iterator[None]:
+    """The first process goes through the block before any other does, so that these find what it has made.
+
+    If the block fails there, the others enter it too and see for themselves what is wrong.
+    """
+    if jax.process_index() != 0:
+        wait_for_all("first_process_first")
+        yield
+        return
+    try:
+        yield
+    finally:
+        wait_for_all("first_process_first")
+
+
+def wait_for_all(what: str) -> None:
+    """Returns when every process of the run has called it with the same `what`; at once where there is only one."""
+    multihost_utils.sync_global_devices(what)
+
+
+def whole_on_host(tree: PyTree) -> PyTree:
+    """Brings arrays to every host as NumPy arrays, one after the other; all processes must call it.
+
+    Args:
+        tree: arrays that may lie in parts on the devices of several processes.
+    """
+    return jax.tree.map(lambda leaf: np.asarray(multihost_utils.process_allgather(leaf, tiled=True)), tree)
+
+
+def _cluster_around() -> str:
+    """Name of the cluster that has started this process beside others, or "none"."""
+    clusters = (cluster for cluster in ClusterEnv._cluster_types if cluster.name in _SURE)
+    found = (cluster for cluster in clusters if cluster.is_env_present() and cluster.get_process_count() > 1)
+    return next((cluster.name for cluster in found), "none")

@@ -1,0 +1,104 @@
+"""Several processes train one PRM by the real command as one process does, on fake devices that talk through gloo."""
+
+import numpy as np
+import pytest
+from tiny_runs import command, environment, free_port, make_inputs, metrics, start, trajectories
+
+from agentprm_jax.scoring import Prm
+
+DEADLINE = 400
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return make_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def alone(inputs, tmp_path_factory):
+    """The folder of a run of one process with eight devices."""
+    folder = tmp_path_factory.mktemp("alone")
+    process = start(command(inputs, folder / "run", *on((2, 2, 2))), folder / "log", environment(inputs, 8))
+    assert process.wait(DEADLINE) == 0, (folder / "log").read_text()
+    return folder / "run"
+
+
+def on(mesh):
+    data, fsdp, tensor = mesh
+    return ["--mesh.data", data, "--mesh.fsdp", fsdp, "--mesh.tensor", tensor]
+
+
+def two_processes(inputs, output, mesh, *more):
+    """Starts two processes of four devices each; gives them and their logs."""
+    address = f"127.0.0.1:{free_port()}"
+    logs = [output.parent / f"log{number}" for number in (0, 1)]
+    others = ["--distributed.coordinator", address, "--distributed.processes", 2, "--distributed.process"]
+    lines = [command(inputs, output, *on(mesh), *more, *others, number) for number in (0, 1)]
+    variables = environment(inputs, 4) | {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
+    return [start(line, log, variables) for line, log in zip(lines, logs, strict=True)], logs
+
+
+def wait(processes, logs):
+    try:
+        return [process.wait(DEADLINE) for process in processes]
+    finally:
+        for process, log in zip(processes, logs, strict=True):
+            process.kill()
+            print(log.read_text())
+
+
+def assert_same_run(one, other):
+    """Metrics, parameters and scores of two finished runs agree to 1e-5."""
+    rows, others = metrics(one), metrics(other)
+    assert [row["step"] for row in rows] == [row["step"] for row in others] == list(range(1, 21))
+    for row, another in zip(rows, others, strict=True):
+        assert another == pytest.approx(row, rel=1e-5, abs=1e-5)
+    models = [Prm.load(run / "model") for run in (one, other)]
+    promises = [np.concatenate([s.promise for s in model.score(trajectories(40))]) for model in models]
+    assert len(promises[0]) > 40
+    np.testing.assert_allclose(promises[1], promises[0], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mesh", "more"),
+    [
+        ((2, 2, 2), []),  # each process gives half of the rows
+        ((1, 1, 8), ["--loop.microbatches", 2]),  # both give all of them
+    ],
+)
+def test_two_processes_of_four_devices_train_as_one_of_eight(inputs, alone, tmp_path, mesh, more):
+    processes, logs = two_processes(inputs, tmp_path / "run", mesh, *more)
+    assert wait(processes, logs) == [0, 0]
+    assert_same_run(alone, tmp_path / "run")
+    first, second = (log.read_text() for log in logs)
+    assert "step 20/20" in first
+    assert "step" not in second
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_saves_one_step_and_a_process_alone_goes_on_from_it(inputs, alone, tmp_path):
+    output = tmp_path / "run"
+    processes, logs = two_processes(inputs, output, (2, 2, 2))
+    while len(metrics(output)) < 3 and all(process.poll() is None for process in processes):
+        pass
+    processes[1].terminate()
+    assert wait(processes, logs) == [75, 75]
+    first, second = (log.read_text() for log in logs)
+    assert "Training was stopped by a signal to another process after update" in first
+    assert "Training was stopped" not in second
+    step = len(metrics(output))
+    assert 3 <= step < 20
+    assert f"the state is saved in {output / 'checkpoints' / str(step)}" in first
+    rest = start(command(inputs, output, *on((1, 1, 1))), tmp_path / "rest", environment(inputs))
+    assert rest.wait(DEADLINE) == 0, (tmp_path / "rest").read_text()
+    assert_same_run(alone, output)
+
+
+@pytest.mark.slow
+def test_another_configuration_is_refused_by_every_process(inputs, alone, tmp_path):
+    processes, logs = two_processes(inputs, alone, (2, 2, 2), "--seed", 1)
+    assert wait(processes, logs) == [1, 1]
+    for log in logs:
+        assert "seed was 0 and is now 1" in log.read_text()

@@ -1,0 +1,83 @@
+import jax
+import numpy as np
+import pytest
+
+from agentprm_jax.training.config import DistributedConfig, MeshConfig
+from agentprm_jax.training.distributed import first_process_first, initialise_distributed, wait_for_all, whole_on_host
+from agentprm_jax.training.mesh import make_mesh, row_share
+
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_NODELIST": "node[01-02]",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+}
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """The calls of `jax.distributed.initialize`, which does nothing."""
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **more: calls.append((given, more)))
+    yield calls
+    jax.config.update("jax_enable_preemption_service", True)
+
+
+def in_slurm(monkeypatch, **changes):
+    for name, value in (SLURM | changes).items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_process_that_nobody_started_beside_others_joins_nothing(joined):
+    initialise_distributed(DistributedConfig())
+    assert joined == []
+
+
+def test_given_processes_are_joined_as_given_and_jax_takes_no_signals(joined):
+    initialise_distributed(DistributedConfig("10.0.0.1:1234", processes=2, process=1))
+    assert joined == [(("10.0.0.1:1234", 2, 1), {"cluster_detection_method": "deactivate"})]
+    assert not jax.config.jax_enable_preemption_service
+
+
+def test_a_cluster_that_started_several_processes_is_asked_for_them(joined, monkeypatch):
+    in_slurm(monkeypatch)
+    initialise_distributed(DistributedConfig())
+    assert joined == [((None, None, None), {"cluster_detection_method": "slurm"})]
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [({"SLURM_NTASKS": "1"}, DistributedConfig()), ({}, DistributedConfig(cluster="none"))],
+)
+def test_one_process_of_a_cluster_and_one_that_shall_stay_alone_join_nothing(joined, monkeypatch, changes, config):
+    in_slurm(monkeypatch, **changes)
+    initialise_distributed(config)
+    assert joined == []
+
+
+def test_kubernetes_is_asked_only_when_it_is_named(joined, monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    initialise_distributed(DistributedConfig())
+    assert joined == []
+    initialise_distributed(DistributedConfig(cluster="k8s"))
+    assert joined == [((None, None, None), {"cluster_detection_method": None})]
+
+
+def test_one_process_is_the_first_and_waits_for_nobody():
+    with first_process_first():
+        wait_for_all("nobody")
+    with pytest.raises(ZeroDivisionError), first_process_first():
+        _ = 1 / 0
+
+
+def test_one_process_gives_all_rows():
+    assert row_share(make_mesh(MeshConfig())) == (0, 1)
+
+
+def test_arrays_come_to_the_host_as_they_are():
+    tree = {"a": jax.numpy.arange(3.0), "b": jax.numpy.zeros((2, 2), "bfloat16")}
+    found = whole_on_host(tree)
+    assert all(isinstance(leaf, np.ndarray) for leaf in found.values())
+    assert found["b"].dtype == tree["b"].dtype
+    np.testing.assert_array_equal(found["a"], [0, 1, 2])
