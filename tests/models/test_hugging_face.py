@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from agentprm_jax.models import load_pretrained, save_pretrained
-from agentprm_jax.models.hugging_face import CheckpointFormatError
+from agentprm_jax.models.checkpoint import CheckpointFormatError
 from agentprm_jax.models.hugging_face_config import config_from_hugging_face, config_to_hugging_face
 from agentprm_jax.models.weight_names import weight_table
 from tests.models.tiny_models import BIASED, FAMILIES, NORMED, PLAIN, STRETCHED, language_model, reward_model

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
         lm_logits,
         logical_axes,
         logits_of,
+        parameter_shapes,
         promises,
         values_of,
     )
-    from agentprm_jax.models.hugging_face import load_pretrained, save_pretrained
+    from agentprm_jax.models.loading import load_pretrained
+    from agentprm_jax.models.saving import save_pretrained
 
 __all__ = [
     "DecoderConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "load_pretrained",
     "logical_axes",
     "logits_of",
+    "parameter_shapes",
     "promises",
     "reset",
     "save_pretrained",
@@ -52,12 +55,13 @@ _MODULE_OF = {
     "init_language_model": "forward",
     "init_reward_model": "forward",
     "lm_logits": "forward",
-    "load_pretrained": "hugging_face",
+    "load_pretrained": "loading",
     "logical_axes": "forward",
     "logits_of": "forward",
+    "parameter_shapes": "forward",
     "promises": "forward",
     "reset": "cache",
-    "save_pretrained": "hugging_face",
+    "save_pretrained": "saving",
     "values_of": "forward",
 }
 

@@ -13,7 +13,8 @@ import msgspec
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
-from agentprm_jax.models.hugging_face import load_pretrained, save_pretrained
+from agentprm_jax.models.loading import load_pretrained
+from agentprm_jax.models.saving import save_pretrained
 
 PRM, TOKENIZER = "prm.json", "tokenizer.json"
 SCHEMA = "agentprm.prm/1"
