@@ -73,13 +73,12 @@ class SftConfig:
 
 def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
-    import jax
     import numpy as np
-    from transformers import AutoTokenizer
 
     from agentprm_jax.data.batch import make_examples
     from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.packing import pack
+    from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
@@ -100,12 +99,12 @@ def main(config: SftConfig) -> None:
         return
     with stage.clock():
         if config.init is None:
-            tokenizer, pretrained = word_tokenizer(compact_vocabulary(config.environment)), {}
-            decoder = scratch_decoder(config.model, len(tokenizer))
+            encoder, pretrained = ChatEncoder(word_tokenizer(compact_vocabulary(config.environment))), {}
+            decoder = scratch_decoder(config.model, encoder.vocab_size)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(config.init)
             decoder, pretrained = load_pretrained(config.init)
-        examples = make_examples(read_trajectories(config.trajectories), ChatEncoder(tokenizer))
+            encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
+        examples = make_examples(read_trajectories(config.trajectories), encoder)
         if config.imitate == "everything":
             examples = [
                 e._replace(encoded=e.encoded._replace(action_mask=np.ones_like(e.encoded.action_mask)))
@@ -131,8 +130,14 @@ def main(config: SftConfig) -> None:
             settings={"pretrained": fingerprint(pretrained)},
             label=stage.name,
         )
-        save_pretrained(config.output / "model", decoder, jax.device_get(params))
-        tokenizer.save_pretrained(config.output / "model")
+        save_pretrained(
+            config.output / "model",
+            decoder,
+            params,
+            pad_token_id=encoder.pad_id,
+            end_of_turn_id=encoder.end_of_turn_id,
+        )
+        encoder.save_tokenizer(config.output / "model")
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 

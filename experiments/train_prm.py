@@ -53,11 +53,10 @@ def main(config: TrainPrmConfig) -> None:
     import dataclasses
 
     import jax
-    from transformers import AutoTokenizer
 
     from agentprm_jax.data.batch import initial_values, make_examples
-    from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.packing import pack
+    from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.stage import StageFolder, trained_tokens
@@ -77,8 +76,8 @@ def main(config: TrainPrmConfig) -> None:
         return
     with stage.clock():
         trajectories = read_trajectories(config.trajectories)
-        encoder = ChatEncoder(AutoTokenizer.from_pretrained(config.init))
         decoder, language_model = load_pretrained(config.init)
+        encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         pretrained = {"decoder": language_model["decoder"]}
         values = initial_values(trajectories, config.initial_values)
         examples = make_examples(trajectories, encoder, values)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from jax.sharding import Sharding
 
 from agentprm_jax.models.checkpoint import Checkpoint, check_tensors
@@ -19,6 +18,7 @@ from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Kind, Params, logical_axes, parameter_shapes
 from agentprm_jax.models.gguf_file import is_gguf
 from agentprm_jax.models.gguf_model import open_gguf
+from agentprm_jax.models.parameters import leaves_by_path
 from agentprm_jax.models.placing import place_on_devices, stack_on_devices, stack_on_host
 from agentprm_jax.models.safetensors_folder import open_folder
 from agentprm_jax.models.weight_names import Weight, tensor_names
@@ -56,8 +56,8 @@ def load_pretrained(path: str | os.PathLike[str], shardings: Shardings | None = 
     config = replace(checkpoint.config, param_dtype=_widest_dtype(checkpoint))
     kind: Kind = "reward_model" if checkpoint.value_head else "language_model"
     shapes = parameter_shapes(config, kind)
-    wanted = flatten_dict(shapes)
-    places = {} if shardings is None else flatten_dict(shardings(logical_axes(config, kind), shapes))
+    wanted = leaves_by_path(shapes)
+    places = {} if shardings is None else leaves_by_path(shardings(logical_axes(config, kind), shapes))
     loaded = {
         weight.path: _load(checkpoint, weight, wanted[weight.path], places.get(weight.path))
         for weight in checkpoint.table
@@ -67,13 +67,13 @@ def load_pretrained(path: str | os.PathLike[str], shardings: Shardings | None = 
 
 def _widest_dtype(checkpoint: Checkpoint) -> str:
     """The narrowest dtype that holds every tensor of the decoder as it is."""
-    names = {
-        checkpoint.tensors[name].dtype
+    dtypes = {
+        jnp.dtype(checkpoint.tensors[name].dtype)
         for weight in checkpoint.table
         for name in tensor_names(checkpoint.config, weight)
         if weight.path[0] != "value_head"
     }
-    return reduce(jnp.promote_types, sorted(names)).name if len(names) > 1 else names.pop()
+    return jnp.result_type(*dtypes).name
 
 
 def _load(

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, PRNGKeyArray
 
 Params = dict[str, Any]
@@ -27,3 +28,8 @@ def init_boxed(module: nn.Module, key: PRNGKeyArray, *inputs: Any) -> Params:
 def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
     """The module's output for given parameters."""
     return module.apply({"params": params}, *inputs)
+
+
+def leaves_by_path(params: Params) -> dict[tuple[str, ...], Any]:
+    """What stands in a tree of parameters, by its keys."""
+    return cast(dict[tuple[str, ...], Any], flatten_dict(params))

@@ -36,8 +36,9 @@ def stack_on_devices(
         sharding: where it shall lie.
         pieces: its entries along the first axis, in order.
     """
-    places = sharding.addressable_devices_indices_map(wanted.shape)
-    shards = {device: _zeros(wanted, sharding, device) for device in places}
+    places = {device: place or () for device, place in sharding.addressable_devices_indices_map(wanted.shape).items()}
+    part_shape = sharding.shard_shape(wanted.shape)
+    shards = {device: jnp.zeros(part_shape, wanted.dtype, device=device) for device in places}
     for index, piece in enumerate(pieces):
         for device, place in places.items():
             first, last, _ = place[0].indices(wanted.shape[0])
@@ -55,10 +56,6 @@ def place_on_devices(
     return jax.make_array_from_callback(
         wanted.shape, sharding, lambda place: value[place].astype(wanted.dtype, copy=False)
     )
-
-
-def _zeros(wanted: jax.ShapeDtypeStruct, sharding: Sharding, device: jax.Device) -> Array:
-    return jnp.zeros(sharding.shard_shape(wanted.shape), wanted.dtype, device=device)
 
 
 @partial(jax.jit, donate_argnums=0)

@@ -102,21 +102,14 @@ def _list_tensors(path: Path, folder: Path) -> list[tuple[str, StoredTensor]]:
         raise FileNotFoundError(f"{path} is missing, although the model in {folder} needs it.")
     try:
         with safe_open(path, framework="np") as file:
-            found = [(name, file.get_slice(name)) for name in sorted(file.keys())]
-            return [
-                (
-                    name,
-                    StoredTensor(
-                        path,
-                        tuple(tensor.get_shape()),
-                        _DTYPES.get(tensor.get_dtype(), tensor.get_dtype()),
-                        partial(_read, path, name),
-                    ),
-                )
-                for name, tensor in found
-            ]
+            return [(name, _stored(path, name, file.get_slice(name))) for name in sorted(file.keys())]
     except SafetensorError as error:
         raise _damaged(path, error) from error
+
+
+def _stored(path: Path, name: str, header: Any) -> StoredTensor:
+    kind = header.get_dtype()
+    return StoredTensor(path, tuple(header.get_shape()), _DTYPES.get(kind, kind), partial(_read, path, name))
 
 
 def _read(path: Path, name: str) -> np.ndarray:
@@ -142,4 +135,4 @@ def _check_tied(folder: Path, tensors: dict[str, StoredTensor]) -> None:
 
 def _digest(stored: StoredTensor) -> bytes:
     """Stands for the content, so that two large tensors can be compared without holding both."""
-    return hashlib.sha256(stored.read().view(np.uint8)).digest()
+    return hashlib.sha256(stored.read().view(np.uint8).data).digest()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict
 
 from agentprm_jax.models.checkpoint import CheckpointFormatError
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, parameter_shapes
 from agentprm_jax.models.hugging_face_config import config_to_hugging_face
+from agentprm_jax.models.parameters import leaves_by_path
 from agentprm_jax.models.safetensors_folder import CONFIG, INDEX, SINGLE
 from agentprm_jax.models.safetensors_writer import Draft, write_safetensors
 from agentprm_jax.models.weight_names import Weight, tensor_names, weight_table
@@ -103,8 +103,8 @@ def _present(folder: Path) -> set[str]:
 
 def _drafts(config: DecoderConfig, table: list[Weight], params: Params, value_head: bool) -> list[Draft]:
     """What is to be written: every tensor with its size, and how to make it when it is its turn."""
-    given = flatten_dict(params)
-    wanted = flatten_dict(parameter_shapes(config, "reward_model" if value_head else "language_model"))
+    given = leaves_by_path(params)
+    wanted = leaves_by_path(parameter_shapes(config, "reward_model" if value_head else "language_model"))
     for path in given.keys() - wanted.keys():
         raise CheckpointFormatError(f"The parameters hold {'.'.join(path)}, which the config does not know.")
     for path in wanted.keys() - given.keys():

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.data.tokenizer_files import load_encoder
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.loading import load_pretrained
 from agentprm_jax.models.saving import save_pretrained
 
-PRM, TOKENIZER = "prm.json", "tokenizer.json"
+PRM = "prm.json"
 SCHEMA = "agentprm.prm/1"
 
 
@@ -52,8 +53,9 @@ def save_prm(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PRM).unlink(missing_ok=True)
-    save_pretrained(folder, config, params)
-    encoder.tokenizer.save_pretrained(folder)
+    ids = {"pad_token_id": encoder.pad_id, "end_of_turn_id": encoder.end_of_turn_id}
+    save_pretrained(folder, config, params, **ids)
+    encoder.save_tokenizer(folder)
     draft = folder / f"{PRM}.tmp"
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     os.replace(draft, folder / PRM)
@@ -79,20 +81,7 @@ def load_prm(directory: str | os.PathLike[str]) -> PrmParts:
             f"{folder} holds a language model: expected a reward model, with a value head "
             "(`*ForSequenceClassification` in config.json, `score.weight` among the tensors)."
         )
-    return PrmParts(config, params, _load_encoder(folder), record)
-
-
-def check_vocabulary(config: DecoderConfig, encoder: ChatEncoder, where: str) -> None:
-    """Checks that every token of the tokenizer has an embedding.
-
-    Raises:
-        ValueError: it has not.
-    """
-    if encoder.vocab_size > config.vocab_size:
-        raise ValueError(
-            f"{where}: the tokenizer has {encoder.vocab_size} tokens, more than the {config.vocab_size} that the model "
-            "embeds; expected the tokenizer that the model was trained with."
-        )
+    return PrmParts(config, params, load_encoder(folder, vocab_size=config.vocab_size), record)
 
 
 def _kind(path: Path) -> str:
@@ -111,16 +100,6 @@ def _read_record(folder: Path) -> PrmRecord:
         return msgspec.json.decode(path.read_bytes(), type=PrmRecord)
     except msgspec.DecodeError as error:
         raise ValueError(f"{path} is damaged: {error}. Expected what `Prm.save` writes.") from error
-
-
-def _load_encoder(folder: Path) -> ChatEncoder:
-    if not (folder / TOKENIZER).is_file():
-        raise FileNotFoundError(
-            f"{folder / TOKENIZER} is missing: expected the tokenizer that the model was trained with beside it."
-        )
-    from transformers import PreTrainedTokenizerFast  # slow to import, and only needed here
-
-    return ChatEncoder(PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True))
 
 
 def to_json(values: Mapping[str, Any]) -> dict[str, Any]:

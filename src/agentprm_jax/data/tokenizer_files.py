@@ -1,0 +1,71 @@
+"""Tokenizers on disk, beside a model's weights or inside a GGUF file, as what encodes conversations for that model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.models.gguf_file import is_gguf
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+TOKENIZER = "tokenizer.json"
+
+
+def load_encoder(path: str | os.PathLike[str], *, vocab_size: int) -> ChatEncoder:
+    """Reads the tokenizer and the chat template that belong to a model.
+
+    Args:
+        path: what `models.load_pretrained` takes: a folder in Hugging Face's layout, or a GGUF file. No code that lies
+            there is ever run.
+        vocab_size: how many tokens the model embeds: its config's.
+
+    Raises:
+        FileNotFoundError: there is no tokenizer.
+        ValueError: the tokenizer is damaged, has more tokens than the model, or its chat template is missing or cannot
+            be used; the message names the path.
+    """
+    source = Path(path)
+    tokenizer = _from_gguf(source) if is_gguf(source) else _from_folder(source)
+    try:
+        encoder = ChatEncoder(tokenizer)
+    except ValueError as error:
+        raise ValueError(f"The tokenizer in {source} cannot be used: {error}") from error
+    check_vocabulary(vocab_size, encoder, str(source))
+    return encoder
+
+
+def check_vocabulary(vocab_size: int, encoder: ChatEncoder, where: str) -> None:
+    """Checks that every token of the tokenizer has an embedding.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if encoder.vocab_size > vocab_size:
+        raise ValueError(
+            f"{where}: the tokenizer has {encoder.vocab_size} tokens, more than the {vocab_size} that the model "
+            "embeds; expected the tokenizer that the model was trained with."
+        )
+
+
+def _from_gguf(path: Path) -> PreTrainedTokenizerFast:
+    from agentprm_jax.data.gguf_tokenizer import gguf_tokenizer  # slow to import, and only needed here
+
+    return gguf_tokenizer(path)
+
+
+def _from_folder(folder: Path) -> PreTrainedTokenizerFast:
+    path = folder / TOKENIZER
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: expected the tokenizer that the model was trained with beside it.")
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast  # slow to import, and only needed here
+
+    try:
+        Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises no narrower class
+        raise ValueError(f"{path} is damaged: {error}. Copy or download the file again.") from error
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
