@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ def stack_on_devices(
         sharding: where it shall lie.
         pieces: its entries along the first axis, in order.
     """
-    places = {device: place or () for device, place in sharding.addressable_devices_indices_map(wanted.shape).items()}
+    places = cast(dict[Any, tuple[slice, ...]], sharding.addressable_devices_indices_map(wanted.shape))
     part_shape = sharding.shard_shape(wanted.shape)
     shards = {device: jnp.zeros(part_shape, wanted.dtype, device=device) for device in places}
     for index, piece in enumerate(pieces):

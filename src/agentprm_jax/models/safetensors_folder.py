@@ -108,7 +108,7 @@ def _list_tensors(path: Path, folder: Path) -> list[tuple[str, StoredTensor]]:
 
 
 def _stored(path: Path, name: str, header: Any) -> StoredTensor:
-    kind = header.get_dtype()
+    kind = str(header.get_dtype())
     return StoredTensor(path, tuple(header.get_shape()), _DTYPES.get(kind, kind), partial(_read, path, name))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,6 @@ def save_pretrained(
         ValueError: the padding of a reward model is its end of turn, or no family has the config's switches.
         OSError: a file could not be written, on a full disk for instance; a model that was there before is whole.
     """
-    folder = Path(directory)
     value_head = "value_head" in params
     if value_head and pad_token_id is not None and pad_token_id == end_of_turn_id:
         raise ValueError(
@@ -63,14 +62,27 @@ def save_pretrained(
     description = config_to_hugging_face(config, value_head=value_head)
     description |= {"pad_token_id": pad_token_id, "eos_token_id": end_of_turn_id, "bos_token_id": None}
     drafts = _drafts(config, weight_table(config, value_head=value_head), params, value_head)
+    write_checkpoint(Path(directory), description, drafts, max_shard_bytes)
+
+
+def write_checkpoint(folder: Path, description: dict[str, Any], drafts: Sequence[Draft], max_shard_bytes: int) -> None:
+    """Writes config.json and tensors, one at a time.
+
+    Everything is written beside what was there before anything takes its place.
+
+    Raises:
+        OSError: a file could not be written; nothing is changed.
+    """
     shards = _shards(drafts, max_shard_bytes)
     texts = {CONFIG: description} | ({INDEX: _index(shards)} if len(shards) > 1 else {})
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("model*.partial"):  # by a process that was killed
+        left.unlink()
     try:
         for name, shard in shards.items():
             write_safetensors(_partial(folder, name), shard)
         for name, content in texts.items():
-            _write_json(_partial(folder, name), content)
+            _partial(folder, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         for name in (*shards, *texts):
             _partial(folder, name).unlink(missing_ok=True)
@@ -127,7 +139,7 @@ def _write(weight: Weight, parameter: Any, place: Any) -> np.ndarray:
     return weight.write(np.asarray(parameter[place]))
 
 
-def _shards(drafts: list[Draft], most: int) -> dict[str, list[Draft]]:
+def _shards(drafts: Sequence[Draft], most: int) -> dict[str, list[Draft]]:
     """The drafts of each file, by its name."""
     groups: list[list[Draft]] = [[]]
     size = 0
@@ -146,7 +158,3 @@ def _index(shards: Mapping[str, list[Draft]]) -> dict[str, Any]:
     total = sum(draft.bytes for shard in shards.values() for draft in shard)
     weight_map = {draft.name: file for file, shard in shards.items() for draft in shard}
     return {"metadata": {"total_size": total}, "weight_map": weight_map}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
