@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         lm_logits,
         logical_axes,
         logits_of,
-        parameter_shapes,
         promises,
         values_of,
     )
@@ -37,7 +36,6 @@ __all__ = [
     "load_pretrained",
     "logical_axes",
     "logits_of",
-    "parameter_shapes",
     "promises",
     "reset",
     "save_pretrained",
@@ -58,7 +56,6 @@ _MODULE_OF = {
     "load_pretrained": "loading",
     "logical_axes": "forward",
     "logits_of": "forward",
-    "parameter_shapes": "forward",
     "promises": "forward",
     "reset": "cache",
     "save_pretrained": "saving",

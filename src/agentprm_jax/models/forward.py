@@ -59,12 +59,6 @@ def init_reward_model(config: DecoderConfig, key: PRNGKeyArray, decoder: Params 
     return nn.unbox(_boxed_reward_model(config, key, decoder))
 
 
-def parameter_shapes(config: DecoderConfig, kind: Kind) -> Params:
-    """The tree of parameters with a `jax.ShapeDtypeStruct` in the place of each array."""
-    init = {"language_model": init_language_model, "reward_model": init_reward_model}[kind]
-    return jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
-
-
 def logical_axes(config: DecoderConfig, kind: Kind) -> Params:
     """The tree of parameters with, in the place of each array, the tuple of the logical names of its axes."""
     boxed_init = {"language_model": _boxed_language_model, "reward_model": _boxed_reward_model}[kind]

@@ -15,13 +15,13 @@ from jax.sharding import Sharding
 
 from agentprm_jax.models.checkpoint import Checkpoint, check_tensors
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.forward import Kind, Params, logical_axes, parameter_shapes
+from agentprm_jax.models.forward import Kind, Params, logical_axes
 from agentprm_jax.models.gguf_file import is_gguf
 from agentprm_jax.models.gguf_model import open_gguf
 from agentprm_jax.models.parameters import leaves_by_path
 from agentprm_jax.models.placing import place_on_devices, stack_on_devices, stack_on_host
 from agentprm_jax.models.safetensors_folder import open_folder
-from agentprm_jax.models.weight_names import Weight, tensor_names
+from agentprm_jax.models.weight_names import Weight, parameter_shape, tensor_names
 
 Shardings = Callable[[Params, Params], Params]
 
@@ -54,10 +54,11 @@ def load_pretrained(path: str | os.PathLike[str], shardings: Shardings | None = 
     checkpoint = open_gguf(source) if is_gguf(source) else open_folder(source)
     check_tensors(checkpoint)
     config = replace(checkpoint.config, param_dtype=_widest_dtype(checkpoint))
-    kind: Kind = "reward_model" if checkpoint.value_head else "language_model"
-    shapes = parameter_shapes(config, kind)
-    wanted = leaves_by_path(shapes)
-    places = {} if shardings is None else leaves_by_path(shardings(logical_axes(config, kind), shapes))
+    wanted = {weight.path: _wanted(config, weight) for weight in checkpoint.table}
+    places = {}
+    if shardings is not None:
+        kind: Kind = "reward_model" if checkpoint.value_head else "language_model"
+        places = leaves_by_path(shardings(logical_axes(config, kind), unflatten_dict(wanted)))
     loaded = {
         weight.path: _load(checkpoint, weight, wanted[weight.path], places.get(weight.path))
         for weight in checkpoint.table
@@ -74,6 +75,11 @@ def _widest_dtype(checkpoint: Checkpoint) -> str:
         if weight.path[0] != "value_head"
     }
     return jnp.result_type(*dtypes).name
+
+
+def _wanted(config: DecoderConfig, weight: Weight) -> jax.ShapeDtypeStruct:
+    dtype = "float32" if weight.path[0] == "value_head" else config.param_dtype
+    return jax.ShapeDtypeStruct(parameter_shape(config, weight), jnp.dtype(dtype))
 
 
 def _load(

@@ -46,7 +46,7 @@ def stack_on_devices(
             if first <= index < last:
                 part = jax.device_put(piece[place[1:]].astype(wanted.dtype, copy=False), device)
                 shards[device] = _with_entry(shards[device], part, np.int32(index - first))
-        jax.block_until_ready(shards)
+        jax.block_until_ready([*shards.values()])
     return jax.make_array_from_single_device_arrays(wanted.shape, sharding, [*shards.values()])
 
 

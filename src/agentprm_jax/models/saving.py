@@ -13,12 +13,12 @@ import numpy as np
 
 from agentprm_jax.models.checkpoint import CheckpointFormatError
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.forward import Params, parameter_shapes
+from agentprm_jax.models.forward import Params
 from agentprm_jax.models.hugging_face_config import config_to_hugging_face
 from agentprm_jax.models.parameters import leaves_by_path
 from agentprm_jax.models.safetensors_folder import CONFIG, INDEX, SINGLE
 from agentprm_jax.models.safetensors_writer import Draft, write_safetensors
-from agentprm_jax.models.weight_names import Weight, tensor_names, weight_table
+from agentprm_jax.models.weight_names import Weight, parameter_shape, tensor_names, weight_table
 
 MAX_SHARD_BYTES = 5_000_000_000
 
@@ -61,7 +61,7 @@ def save_pretrained(
         )
     description = config_to_hugging_face(config, value_head=value_head)
     description |= {"pad_token_id": pad_token_id, "eos_token_id": end_of_turn_id, "bos_token_id": None}
-    drafts = _drafts(config, weight_table(config, value_head=value_head), params, value_head)
+    drafts = _drafts(config, weight_table(config, value_head=value_head), params)
     write_checkpoint(Path(directory), description, drafts, max_shard_bytes)
 
 
@@ -113,18 +113,18 @@ def _present(folder: Path) -> set[str]:
     return {name for name in (SINGLE, INDEX, *shards) if (folder / name).exists()}
 
 
-def _drafts(config: DecoderConfig, table: list[Weight], params: Params, value_head: bool) -> list[Draft]:
+def _drafts(config: DecoderConfig, table: list[Weight], params: Params) -> list[Draft]:
     """What is to be written: every tensor with its size, and how to make it when it is its turn."""
     given = leaves_by_path(params)
-    wanted = leaves_by_path(parameter_shapes(config, "reward_model" if value_head else "language_model"))
+    wanted = {weight.path: parameter_shape(config, weight) for weight in table}
     for path in given.keys() - wanted.keys():
         raise CheckpointFormatError(f"The parameters hold {'.'.join(path)}, which the config does not know.")
     for path in wanted.keys() - given.keys():
         raise CheckpointFormatError(f"The parameters lack {'.'.join(path)}, which the config asks for.")
-    for path, leaf in wanted.items():
-        if given[path].shape != leaf.shape:
+    for path, shape in wanted.items():
+        if given[path].shape != shape:
             raise CheckpointFormatError(
-                f"Parameter {'.'.join(path)}: expected the shape {leaf.shape}, got {given[path].shape}."
+                f"Parameter {'.'.join(path)}: expected the shape {shape}, got {given[path].shape}."
             )
     return [draft for weight in table for draft in _drafts_of(config, weight, given[weight.path])]
 

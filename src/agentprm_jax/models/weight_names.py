@@ -81,6 +81,12 @@ def tensor_names(config: DecoderConfig, weight: Weight) -> list[str]:
     return [weight.name.format(layer=layer) for layer in range(config.layers)] if weight.per_layer else [weight.name]
 
 
+def parameter_shape(config: DecoderConfig, weight: Weight) -> tuple[int, ...]:
+    """The shape of the parameter that a kind of tensor becomes."""
+    one = weight.read(np.broadcast_to(np.float32(0), weight.shape)).shape  # takes no memory
+    return (config.layers, *one) if weight.per_layer else one
+
+
 def _plain(name: str, path: tuple[str, ...], shape: tuple[int, ...]) -> Weight:
     return Weight(name, path, shape, lambda x: x, lambda x: x)
 
