@@ -12,6 +12,7 @@ tokens give an actor that solves about half of the tasks greedily.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +53,7 @@ class SftConfig:
     output: Path
     """Folder of the run; continued if it holds the same run, refused if it holds another."""
     init: Path | None = None
-    """Pretrained model folder to start from; None trains `model` from scratch on the environment's compact words."""
+    """Pretrained model to start from, a folder or a GGUF file; None trains `model` from scratch on compact words."""
     imitate: Literal["actions", "everything"] = "actions"
     """Tokens with a loss: the actor's actions, or every token, observations too (for a trunk that PRMs start from)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
@@ -89,6 +90,7 @@ def main(config: SftConfig) -> None:
         fingerprint,
         make_constrain,
         make_mesh,
+        parameter_shardings,
         prepare,
         sft_objective,
         train,
@@ -98,11 +100,12 @@ def main(config: SftConfig) -> None:
     if stage.done:
         return
     with stage.clock():
+        mesh = make_mesh(config.mesh)
         if config.init is None:
             encoder, pretrained = ChatEncoder(word_tokenizer(compact_vocabulary(config.environment))), {}
             decoder = scratch_decoder(config.model, encoder.vocab_size)
         else:
-            decoder, pretrained = load_pretrained(config.init)
+            decoder, pretrained = load_pretrained(config.init, partial(parameter_shardings, mesh))
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = make_examples(read_trajectories(config.trajectories), encoder)
         if config.imitate == "everything":
@@ -111,7 +114,6 @@ def main(config: SftConfig) -> None:
                 for e in examples
             ]
         rows = pack(examples, length=config.row_length)
-        mesh = make_mesh(config.mesh)
         program = prepare(
             sft_objective(decoder, make_constrain(mesh)),
             lambda key: init_language_model(decoder, key),

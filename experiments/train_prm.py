@@ -13,6 +13,7 @@ continue an interrupted run; on more devices add --mesh.fsdp N.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ class TrainPrmConfig:
     trajectories: Path
     """Trajectories with outcomes (.jsonl, .jsonl.gz or .jsonl.zst)."""
     init: Path
-    """Model folder whose decoder, tokenizer and chat template the PRM starts from."""
+    """Model, a folder or a GGUF file, whose decoder, tokenizer and chat template the PRM starts from."""
     output: Path
     """Folder of the run; continued if it holds the same run, refused if it holds another."""
     objective: PrmObjectiveConfig = field(default_factory=PrmObjectiveConfig)
@@ -66,6 +67,7 @@ def main(config: TrainPrmConfig) -> None:
         fingerprint,
         make_constrain,
         make_mesh,
+        parameter_shardings,
         prepare,
         prm_objective,
         train,
@@ -75,8 +77,9 @@ def main(config: TrainPrmConfig) -> None:
     if stage.done:
         return
     with stage.clock():
+        mesh = make_mesh(config.mesh)
         trajectories = read_trajectories(config.trajectories)
-        decoder, language_model = load_pretrained(config.init)
+        decoder, language_model = load_pretrained(config.init, partial(parameter_shardings, mesh))
         encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         pretrained = {"decoder": language_model["decoder"]}
         values = initial_values(trajectories, config.initial_values)
@@ -85,7 +88,6 @@ def main(config: TrainPrmConfig) -> None:
             [example._replace(encoded=example.encoded.up_to_last_action()) for example in examples],
             length=config.row_length,
         )
-        mesh = make_mesh(config.mesh)
         program = prepare(
             prm_objective(decoder, config.objective, make_constrain(mesh)),
             lambda key: init_reward_model(decoder, key),
