@@ -173,6 +173,11 @@ def test_loading_holds_one_tensor_beside_the_parameters(tmp_path):
     assert peak < size + 3 * largest
 
 
+def test_a_parameter_without_a_sharding_is_named(saved):
+    with pytest.raises(ValueError, match=r"the parameter decoder\.embedding has no sharding"):
+        load_pretrained(saved, lambda axes, shapes: {})
+
+
 @pytest.mark.slow
 def test_on_eight_devices_every_parameter_lies_as_its_sharding_says(tmp_path):
     config = replace(NORMED, embed=16, mlp=24, heads=4, kv_heads=2, vocab_size=40, layers=4)

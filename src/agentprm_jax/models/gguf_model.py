@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,27 +87,21 @@ def config_from_gguf(file: GgufFile) -> DecoderConfig:
     Raises:
         ValueError: a key is missing, unknown or has a value that the decoder does not support.
     """
-    source, architecture = str(file.path), file.require("general.architecture")
-    allow(source, "general.architecture", architecture, ARCHITECTURES)
-    own = {key.removeprefix(f"{architecture}."): key for key in file.metadata if key.startswith(f"{architecture}.")}
-    for key, full in own.items():
-        if key not in _KNOWN:
-            raise ValueError(f"{source} has the key {full} = {file.metadata[full]!r}, which the decoder does not know.")
-    found = {key: file.metadata[full] for key, full in own.items()}
-
-    def number(key: str) -> int:
-        value = file.require(f"{architecture}.{key}")
-        if not isinstance(value, int):
-            raise ValueError(f"{source}, key {architecture}.{key}: expected one whole number, got {value!r}.")
-        return value
-
-    allow(source, f"{architecture}.rope.scaling.type", found.get("rope.scaling.type", "none"), ("none",))
+    architecture = file.require("general.architecture")
+    allow(str(file.path), "general.architecture", architecture, ARCHITECTURES)
+    found = _known_keys(file, architecture)
+    number = partial(_whole_number, file, architecture)
     heads, embed = number("attention.head_count"), number("embedding_length")
     head_dim = found.get("attention.key_length", embed // heads)
-    for key in ("attention.value_length", "rope.dimension_count"):
-        allow(source, f"{architecture}.{key}", found.get(key, head_dim), (head_dim,))
     tokens = len(file.metadata.get(_TOKENS, ())) or number("vocab_size")
-    allow(source, f"{architecture}.vocab_size", found.get("vocab_size", tokens), (tokens,))
+    supported = {
+        "attention.value_length": head_dim,
+        "rope.dimension_count": head_dim,
+        "rope.scaling.type": "none",
+        "vocab_size": tokens,
+    }
+    for key, value in supported.items():
+        allow(str(file.path), f"{architecture}.{key}", found.get(key, value), (value,))
     config = DecoderConfig(
         vocab_size=tokens,
         embed=embed,
@@ -122,6 +118,23 @@ def config_from_gguf(file: GgufFile) -> DecoderConfig:
         tied_embeddings=NAMES[HEAD] not in file.tensors,
     )
     return _with_rope_scaling(file, config)
+
+
+def _known_keys(file: GgufFile, architecture: str) -> dict[str, Any]:
+    """Values of the architecture's keys, by key without the architecture's name."""
+    start = f"{architecture}."
+    found = {key.removeprefix(start): value for key, value in file.metadata.items() if key.startswith(start)}
+    for key, value in found.items():
+        if key not in _KNOWN:
+            raise ValueError(f"{file.path} has the key {start}{key} = {value!r}, which the decoder does not know.")
+    return found
+
+
+def _whole_number(file: GgufFile, architecture: str, key: str) -> int:
+    value = file.require(f"{architecture}.{key}")
+    if not isinstance(value, int):
+        raise ValueError(f"{file.path}, key {architecture}.{key}: expected one whole number, got {value!r}.")
+    return value
 
 
 def _with_rope_scaling(file: GgufFile, config: DecoderConfig) -> DecoderConfig:

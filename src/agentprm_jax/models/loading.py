@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from agentprm_jax.models.placing import place_on_devices, stack_on_devices, stac
 from agentprm_jax.models.safetensors_folder import open_folder
 from agentprm_jax.models.weight_names import Weight, parameter_shape, tensor_names
 
+KeyPath = tuple[str, ...]
 Shardings = Callable[[Params, Params], Params]
 
 
@@ -55,10 +56,7 @@ def load_pretrained(path: str | os.PathLike[str], shardings: Shardings | None = 
     check_tensors(checkpoint)
     config = replace(checkpoint.config, param_dtype=_widest_dtype(checkpoint))
     wanted = {weight.path: _wanted(config, weight) for weight in checkpoint.table}
-    places = {}
-    if shardings is not None:
-        kind: Kind = "reward_model" if checkpoint.value_head else "language_model"
-        places = leaves_by_path(shardings(logical_axes(config, kind), unflatten_dict(wanted)))
+    places = {} if shardings is None else _places(checkpoint, config, shardings, wanted)
     loaded = {
         weight.path: _load(checkpoint, weight, wanted[weight.path], places.get(weight.path))
         for weight in checkpoint.table
@@ -80,6 +78,17 @@ def _widest_dtype(checkpoint: Checkpoint) -> str:
 def _wanted(config: DecoderConfig, weight: Weight) -> jax.ShapeDtypeStruct:
     dtype = "float32" if weight.path[0] == "value_head" else config.param_dtype
     return jax.ShapeDtypeStruct(parameter_shape(config, weight), jnp.dtype(dtype))
+
+
+def _places(
+    checkpoint: Checkpoint, config: DecoderConfig, shardings: Shardings, wanted: Mapping[KeyPath, jax.ShapeDtypeStruct]
+) -> dict[KeyPath, Sharding]:
+    kind: Kind = "reward_model" if checkpoint.value_head else "language_model"
+    places = leaves_by_path(shardings(logical_axes(config, kind), unflatten_dict(wanted)))
+    for path in sorted(places.keys() ^ wanted.keys()):
+        fault = "no sharding" if path in wanted else "a sharding, but is not in the model"
+        raise ValueError(f"{checkpoint.path}: the parameter {'.'.join(path)} has {fault}.")
+    return places
 
 
 def _load(

@@ -35,7 +35,7 @@ def save_pretrained(
     """Writes a model so that `transformers` and other servers load it.
 
     A model with a value head is written as `*ForSequenceClassification` with one label (`problem_type: regression`),
-    any other as `*ForCausalLM`. The tokenizer is saved beside it by its own `save_pretrained`. Weights are written
+    any other as `*ForCausalLM`. `data.ChatEncoder.save_tokenizer` writes the tokenizer beside it. Weights are written
     layer by layer, and everything is written before anything takes the place of what was there; config.json comes last,
     so that a folder without it is no model.
 
