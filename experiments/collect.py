@@ -196,16 +196,13 @@ def load_expert(environment: str) -> Expert:
 
 def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:
     """The sampler of a model folder."""
-    from transformers import AutoTokenizer
-
     from agentprm_jax.actors.sampler import NativeSampler
-    from agentprm_jax.data.encode import ChatEncoder
+    from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.models import load_pretrained
 
     config, params = load_pretrained(folder)
-    return NativeSampler(
-        config, params, ChatEncoder(AutoTokenizer.from_pretrained(folder)), sampler, name=folder.parent.name
-    )
+    encoder = load_encoder(folder, vocab_size=config.vocab_size)
+    return NativeSampler(config, params, encoder, sampler, name=folder.parent.name)
 
 
 def load_remote(config: RemoteConfig) -> RemoteActor:

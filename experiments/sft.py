@@ -14,6 +14,7 @@ are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +56,7 @@ class SftConfig:
     output: Path
     """Folder of the run; continued if it holds the same run, refused if it holds another."""
     init: Path | None = None
-    """Pretrained model folder to start from; None trains `model` from scratch on the environment's compact words."""
+    """Pretrained model to start from, a folder or a GGUF file; None trains `model` from scratch on compact words."""
     imitate: Literal["actions", "everything"] = "actions"
     """Tokens with a loss: the actor's actions, or every token, observations too (for a trunk that PRMs start from)."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
@@ -86,12 +87,12 @@ class SftConfig:
 def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
     import numpy as np
-    from transformers import AutoTokenizer
 
     from agentprm_jax.actors.actor_files import save_actor
     from agentprm_jax.data.batch import make_examples
     from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.packing import pack
+    from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
@@ -109,6 +110,7 @@ def main(config: SftConfig) -> None:
         initialise_distributed,
         make_constrain,
         make_mesh,
+        parameter_shardings,
         prepare,
         row_share,
         sft_objective,
@@ -124,13 +126,14 @@ def main(config: SftConfig) -> None:
     if stage.done:
         return
     with stage.clock():
+        mesh = make_mesh(config.mesh)
         if config.init is None:
-            tokenizer, pretrained = word_tokenizer(compact_vocabulary(config.environment)), {}
-            decoder = scratch_decoder(config.model, len(tokenizer))
+            encoder, pretrained = ChatEncoder(word_tokenizer(compact_vocabulary(config.environment))), {}
+            decoder = scratch_decoder(config.model, encoder.vocab_size)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(config.init)
-            decoder, pretrained = load_pretrained(config.init)
-        encoder, trajectories = ChatEncoder(tokenizer), read_trajectories(config.trajectories)
+            decoder, pretrained = load_pretrained(config.init, partial(parameter_shardings, mesh))
+            encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
+        trajectories = read_trajectories(config.trajectories)
         examples = make_examples(trajectories, encoder)
         if config.imitate == "everything":
             examples = [
@@ -138,7 +141,6 @@ def main(config: SftConfig) -> None:
                 for e in examples
             ]
         rows = pack(examples, length=config.row_length)
-        mesh = make_mesh(config.mesh)
         program = prepare(
             sft_objective(decoder, make_constrain(mesh)),
             lambda key: init_language_model(decoder, key),

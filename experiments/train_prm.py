@@ -15,6 +15,7 @@ trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +33,7 @@ class TrainPrmConfig:
     trajectories: Path
     """Trajectories with outcomes (.jsonl, .jsonl.gz or .jsonl.zst)."""
     init: Path
-    """Model folder whose decoder, tokenizer and chat template the PRM starts from."""
+    """Model, a folder or a GGUF file, whose decoder, tokenizer and chat template the PRM starts from."""
     output: Path
     """Folder of the run; continued if it holds the same run, refused if it holds another."""
     objective: PrmObjectiveConfig = field(default_factory=PrmObjectiveConfig)
@@ -59,11 +60,9 @@ def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
     import dataclasses
 
-    from transformers import AutoTokenizer
-
     from agentprm_jax.data.batch import initial_values, make_examples
-    from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.packing import pack
+    from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.models import (
         init_reward_model,
@@ -80,6 +79,7 @@ def main(config: TrainPrmConfig) -> None:
         initialise_distributed,
         make_constrain,
         make_mesh,
+        parameter_shardings,
         prepare,
         prm_objective,
         row_share,
@@ -94,9 +94,10 @@ def main(config: TrainPrmConfig) -> None:
     if stage.done:
         return
     with stage.clock():
+        mesh = make_mesh(config.mesh)
         trajectories = read_trajectories(config.trajectories)
-        encoder = ChatEncoder(AutoTokenizer.from_pretrained(config.init))
-        decoder, language_model = load_pretrained(config.init)
+        decoder, language_model = load_pretrained(config.init, partial(parameter_shardings, mesh))
+        encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         pretrained = {"decoder": language_model["decoder"]}
         values = initial_values(trajectories, config.initial_values)
         examples = make_examples(trajectories, encoder, values)
@@ -104,7 +105,6 @@ def main(config: TrainPrmConfig) -> None:
             [example._replace(encoded=example.encoded.up_to_last_action()) for example in examples],
             length=config.row_length,
         )
-        mesh = make_mesh(config.mesh)
         program = prepare(
             prm_objective(decoder, config.objective, make_constrain(mesh)),
             lambda key: init_reward_model(decoder, key),

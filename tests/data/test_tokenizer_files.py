@@ -1,65 +1,138 @@
-"""The tokenizer of a model folder, and its pad token."""
+"""Tokenizers of folders and GGUF files: the same tokens, and what cannot be used is named with its file."""
 
 import json
 
+import gguf
 import pytest
-from tokenizers import AddedToken
+from made_tokenizers import CHATML, CORPUS, SPECIAL, with_template
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from agentprm_jax.data import ChatEncoder, word_tokenizer
-from agentprm_jax.data.tokenizer_files import choose_pad_token, load_encoder, write_tokenizer
-from tests.data.made_tokenizers import CHATML, HEADERS, train_byte_pairs, with_template
+from agentprm_jax.data import ChatEncoder, Message, load_encoder
+from agentprm_jax.models.checkpoint import CheckpointFormatError
 
-
-@pytest.fixture(scope="module")
-def byte_pairs():
-    return train_byte_pairs()
-
-
-def test_a_pad_token_that_is_not_the_end_of_turn_is_kept(byte_pairs):
-    assert choose_pad_token(ChatEncoder(with_template(byte_pairs, CHATML))) == "<|endoftext|>"
-    assert choose_pad_token(ChatEncoder(word_tokenizer(["a"]))) == "<pad>"
-
-
-@pytest.mark.parametrize(("template", "end"), [(CHATML, "<|im_end|>"), (HEADERS, "<|eot|>")])
-@pytest.mark.parametrize("given", ["end", None])
-def test_an_end_of_turn_that_is_the_pad_token_as_well_is_replaced_by_one_that_no_turn_holds(
-    byte_pairs, template, end, given
-):
-    tokenizer = with_template(byte_pairs, template)
-    tokenizer.pad_token = end if given == "end" else None
-    encoder = ChatEncoder(tokenizer)
-    assert encoder.tokenizer.convert_tokens_to_ids(end) == encoder.end_of_turn_id
-    assert choose_pad_token(encoder) == "<|endoftext|>"
+TALK = [
+    Message("system", "You act."),
+    Message("user", "go to the red door 12"),
+    Message("assistant", "go", action=True),
+]
+NO_PROMPT = CHATML.partition("{% if add_generation_prompt %}")[0]
 
 
-def test_a_tokenizer_that_has_no_other_special_token_is_refused():
-    tokenizer = word_tokenizer(["a"])
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    backend["added_tokens"] = [one for one in backend["added_tokens"] if one["content"] == "<end>"]
-    alone = type(tokenizer)(
-        tokenizer_object=type(tokenizer.backend_tokenizer).from_str(json.dumps(backend)),
-        eos_token=AddedToken("<end>", special=True),
-        pad_token="<end>",
-        chat_template=tokenizer.chat_template,
+@pytest.fixture
+def tokenizer(byte_pair_tokenizer):
+    """With the splitting of Qwen2."""
+    backend = Tokenizer.from_str(byte_pair_tokenizer.backend_tokenizer.to_str())
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
-    with pytest.raises(ValueError, match=r"no special token that could fill unused places: .* got none"):
-        choose_pad_token(ChatEncoder(alone))
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=SPECIAL[0], eos_token="<|im_end|>")
+    made.chat_template = CHATML
+    return made
 
 
-def test_a_written_tokenizer_comes_back_with_its_pad_token_named_in_the_config(byte_pairs, tmp_path):
-    tokenizer = with_template(byte_pairs, CHATML)
-    tokenizer.pad_token = "<|im_end|>"
-    (tmp_path / "config.json").write_text('{"vocab_size": 7}')
-    encoder = ChatEncoder(tokenizer)
-    write_tokenizer(tmp_path, encoder)
-    pad = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    assert json.loads((tmp_path / "config.json").read_text()) == {"vocab_size": 7, "pad_token_id": pad}
-    again = load_encoder(tmp_path)
-    assert (again.pad_id, again.end_of_turn_id) == (pad, encoder.end_of_turn_id)
-    assert again.template == encoder.template
-    assert tokenizer.pad_token == "<|im_end|>"
+@pytest.fixture
+def gguf_file(tmp_path, tokenizer):
+    """Writes a GGUF file that holds the tokenizer and no weights."""
+
+    def write(*, model="gpt2", pre="qwen2", template=CHATML, double=False):
+        model_json = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        if double:
+            tokens[5] = tokens[4]
+        writer = gguf.GGUFWriter(tmp_path / "model.gguf", "qwen2")
+        writer.add_tokenizer_model(model)
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_list(tokens)
+        writer.add_token_types([3 if token in SPECIAL else 1 for token in tokens])
+        writer.add_token_merges([" ".join(merge) for merge in model_json["merges"]])
+        writer.add_eos_token_id(tokenizer.eos_token_id)
+        writer.add_pad_token_id(tokenizer.pad_token_id)
+        if template:
+            writer.add_chat_template(template)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return tmp_path / "model.gguf"
+
+    return write
 
 
-def test_a_missing_tokenizer_is_named(tmp_path):
+def test_folder_and_gguf_file_give_the_tokens_of_the_tokenizer_they_were_made_of(tmp_path, tokenizer, gguf_file):
+    expected = ChatEncoder(tokenizer)
+    expected.save_tokenizer(tmp_path / "folder")
+    for path in (tmp_path / "folder", gguf_file()):
+        encoder = load_encoder(path, vocab_size=len(tokenizer))
+        assert encoder.prompt_tokens(TALK) == expected.prompt_tokens(TALK)
+        for text in (*CORPUS, "e\u0301 naïve 漢字 🙂\t<|im_end|> it's\n\n 3", " 12  34 "):
+            assert encoder.action_tokens(text) == expected.action_tokens(text)
+        assert (encoder.pad_id, encoder.end_of_turn_id, encoder.vocab_size) == (
+            expected.pad_id,
+            expected.end_of_turn_id,
+            expected.vocab_size,
+        )
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused_with_both_numbers(tmp_path, tokenizer, gguf_file):
+    ChatEncoder(tokenizer).save_tokenizer(tmp_path / "folder")
+    size = len(tokenizer)
+    for path in (tmp_path / "folder", gguf_file()):
+        with pytest.raises(
+            ValueError, match=rf"{path}: the tokenizer has {size} tokens, more than the {size - 1} that"
+        ):
+            load_encoder(path, vocab_size=size - 1)
+
+
+def test_a_template_without_a_generation_prompt_is_refused_with_what_to_add(tmp_path, tokenizer, gguf_file):
+    with_template(tokenizer, NO_PROMPT).save_pretrained(tmp_path / "folder")
+    for path in (tmp_path / "folder", gguf_file(template=NO_PROMPT)):
+        with pytest.raises(ValueError, match=rf"{path} cannot be used: .*no generation prompt.*Add \{{% if add_gen"):
+            load_encoder(path, vocab_size=1000)
+
+
+def test_a_missing_template_is_named(gguf_file):
+    with pytest.raises(ValueError, match=r"model\.gguf cannot be used: The tokenizer has no chat template"):
+        load_encoder(gguf_file(template=None), vocab_size=1000)
+
+
+def test_a_missing_and_a_damaged_tokenizer_are_named(tmp_path, tokenizer):
     with pytest.raises(FileNotFoundError, match=r"tokenizer\.json is missing"):
-        load_encoder(tmp_path)
+        load_encoder(tmp_path, vocab_size=1000)
+    ChatEncoder(tokenizer).save_tokenizer(tmp_path)
+    content = (tmp_path / "tokenizer.json").read_text()
+    (tmp_path / "tokenizer.json").write_text(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged: .*Copy or download"):
+        load_encoder(tmp_path, vocab_size=1000)
+
+
+@pytest.mark.parametrize(("model", "pre"), [("llama", "default"), ("gpt2", "unheard-of")])
+def test_a_tokenizer_of_another_kind_is_refused_by_name(gguf_file, model, pre):
+    with pytest.raises(ValueError, match=rf"model\.gguf: expected a tokenizer.*got '{model}' with '{pre}'"):
+        load_encoder(gguf_file(model=model, pre=pre), vocab_size=1000)
+
+
+def test_a_token_that_a_gguf_file_holds_twice_is_named(gguf_file):
+    with pytest.raises(ValueError, match=r"model\.gguf: the tokenizer has the token .* twice"):
+        load_encoder(gguf_file(double=True), vocab_size=1000)
+
+
+def test_a_gguf_file_that_was_cut_off_is_named(gguf_file):
+    path = gguf_file()
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(CheckpointFormatError, match=r"model\.gguf is damaged or cut off"):
+        load_encoder(path, vocab_size=1000)
+
+
+def test_what_closes_a_turn_never_pads(tmp_path, tokenizer):
+    tokenizer.pad_token = "<|im_end|>"
+    encoder = ChatEncoder(tokenizer)
+    assert encoder.pad_id != encoder.end_of_turn_id
+    encoder.save_tokenizer(tmp_path)
+    assert load_encoder(tmp_path, vocab_size=1000).tokenizer.pad_token_id == encoder.pad_id
+    assert tokenizer.pad_token == "<|im_end|>"

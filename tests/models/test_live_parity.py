@@ -1,29 +1,72 @@
 """The same numbers as `transformers` on torch, computed side by side."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
 from agentprm_jax.models import lm_logits, load_pretrained, promises, save_pretrained
-from tests.models.tiny_models import FAMILIES, Readouts, language_model, packed, random_tokens, reward_model, run
+from agentprm_jax.models.parameters import leaves_by_path
+from agentprm_jax.models.weight_names import tensor_names, weight_table
+from tests.models.tiny_models import FAMILIES, Readouts, language_model, packed, quick_jit, random_tokens, reward_model
 
 pytestmark = pytest.mark.torch
+CLOSE_IN_BFLOAT16 = {"rtol": 2e-2, "atol": 2e-2}
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
-def test_a_checkpoint_of_transformers_gives_its_numbers_here(tmp_path, family):
+SWITCHES = [
+    (family, tied, kv_heads, stretched)
+    for family in ("Qwen2", "Qwen3", "Llama", "Mistral")
+    for tied, kv_heads, stretched in ((True, 2, False), (False, 4, False), (True, 1, True), (False, 2, True))
+    if family == "Llama" or not stretched or tied
+]
+
+
+def model_of(family, tied, kv_heads, stretched):
+    """A random model of `transformers` whose switches are set."""
+    import torch
+    import transformers
+
     from tests.models import make_golden
 
-    model = make_golden.models()[family]
+    rope = make_golden.STRETCHED if stretched else {"rope_type": "default", "rope_theta": 1_000_000.0}
+    sizes = make_golden.SIZES | {"num_key_value_heads": kv_heads, "tie_word_embeddings": tied, "rope_parameters": rope}
+    own = {"Qwen3": {"head_dim": 6}, "Mistral": {"head_dim": 8, "sliding_window": None}}.get(family, {})
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{family}Config")(**sizes, **own)
+    model = getattr(transformers, f"{family}ForCausalLM")(config)
+    make_golden.shake(model)
+    return model
+
+
+@pytest.mark.parametrize(("family", "tied", "kv_heads", "stretched"), SWITCHES)
+def test_a_checkpoint_of_transformers_gives_its_logits_and_gradients_here(tmp_path, family, tied, kv_heads, stretched):
+    import torch
+
+    model = model_of(family, tied, kv_heads, stretched)
     model.save_pretrained(tmp_path)
     config, params = load_pretrained(tmp_path)
     tokens = random_tokens(3, 50)
-    theirs = make_golden.outputs(model, tokens)
-    np.testing.assert_allclose(lm_logits(config, params, tokens), theirs["logits"], **CLOSE)
-    np.testing.assert_allclose(run(config, params["decoder"], tokens), theirs["hidden_states"][-1], **CLOSE)
+    logits = model(torch.from_numpy(tokens).long()).logits
+    weights = np.random.default_rng(2).standard_normal(logits.shape).astype(np.float32)
+    (logits * torch.from_numpy(weights)).mean().backward()
+
+    @quick_jit
+    def forward_and_back(params):
+        ours, back = jax.vjp(lambda params: lm_logits(config, params, tokens), params)
+        return ours, back(weights / weights.size)[0]
+
+    ours, gradients = forward_and_back(params)
+    np.testing.assert_allclose(ours, logits.detach().numpy(), **CLOSE)
+    theirs = dict(model.named_parameters())
+    for weight in weight_table(config, value_head=False):
+        gradient = np.asarray(leaves_by_path(gradients)[weight.path])
+        for layer, name in enumerate(tensor_names(config, weight)):
+            one = weight.write(gradient[layer] if weight.per_layer else gradient)
+            np.testing.assert_allclose(one, theirs[name].grad, rtol=1e-3, atol=1e-3 * np.abs(one).max(), err_msg=name)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
@@ -44,7 +87,8 @@ def test_an_exported_language_model_gives_its_logits_in_transformers(tmp_path, c
     from transformers import AutoModelForCausalLM
 
     params = language_model(config)
-    save_pretrained(tmp_path, config, params)
+    save_pretrained(tmp_path, config, params, max_shard_bytes=3000)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
     model, notes = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(notes[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     tokens = random_tokens(2, 40)
@@ -71,3 +115,26 @@ def test_an_exported_reward_model_gives_the_promise_of_the_last_action_as_its_on
         with torch.no_grad():
             theirs = model.eval()(torch.from_numpy(sequence[None, : column + 1]).long()).logits
         np.testing.assert_allclose(theirs.numpy(), ours[:, 0, step : step + 1], **CLOSE)
+
+
+@pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES)
+def test_a_padded_batch_is_read_at_the_last_action_of_each_row_in_bfloat16_too(tmp_path, config):
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    half = replace(config, dtype="bfloat16", param_dtype="bfloat16")
+    params = reward_model(half)
+    save_pretrained(tmp_path, half, params, pad_token_id=0, end_of_turn_id=1)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype="auto").eval()
+    assert model.dtype == torch.bfloat16
+    long, short = 2 + random_tokens(2, 20, vocab_size=38)
+    long[-1] = short[11] = 1
+    short[12:] = 0
+    rows = np.stack([long, short])
+    mask = torch.from_numpy(rows != 0).long()
+    with torch.no_grad():
+        theirs = model(torch.from_numpy(rows).long(), attention_mask=mask).logits.float().numpy()
+    segments = (rows != 0).astype(np.int32)
+    positions = np.broadcast_to(np.arange(20, dtype=np.int32), rows.shape)
+    ours = promises(half, params, Readouts(rows, positions, segments, np.array([[[19]], [[11]]])))
+    np.testing.assert_allclose(theirs, ours[:, :, 0], **CLOSE_IN_BFLOAT16)

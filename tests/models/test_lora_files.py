@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from agentprm_jax.models import LoraConfig, load_adapter, save_adapter
-from agentprm_jax.models.hugging_face import CheckpointFormatError
+from agentprm_jax.models.checkpoint import CheckpointFormatError
 from tests.models.test_lora import trained
 from tests.models.tiny_models import BIASED, language_model, reward_model
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentprm_jax.data.encode import ChatEncoder
-from agentprm_jax.data.tokenizer_files import write_tokenizer
-from agentprm_jax.models.amend_config import amend_config
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
-from agentprm_jax.models.hugging_face import save_pretrained
+from agentprm_jax.models.saving import save_pretrained
 
 
 def save_actor(folder: Path, config: DecoderConfig, params: Params, encoder: ChatEncoder) -> None:
@@ -23,8 +21,6 @@ def save_actor(folder: Path, config: DecoderConfig, params: Params, encoder: Cha
 
     Raises:
         OSError: a file could not be written.
-        ValueError: the tokenizer has no token that could be the pad token.
     """
-    save_pretrained(folder, config, params)
-    write_tokenizer(folder, encoder)
-    amend_config(folder, eos_token_id=encoder.end_of_turn_id)
+    save_pretrained(folder, config, params, pad_token_id=encoder.pad_id, end_of_turn_id=encoder.end_of_turn_id)
+    encoder.save_tokenizer(folder)

@@ -64,10 +64,9 @@ def main(config: ExportConfig) -> None:
 
 def _export_prm(config: ExportConfig, found: ModelFolder, results: Results | None, folder: Path) -> str:
     from agentprm_jax.reporting.model_card import own_rows, prm_card
-    from agentprm_jax.scoring.prm_files import check_vocabulary, load_prm, save_prm
+    from agentprm_jax.scoring.prm_files import load_prm, save_prm
 
     decoder, params, encoder, record = load_prm(found.model)
-    check_vocabulary(decoder, encoder, str(found.model))
     if results and not own_rows(results, record):
         raise ValueError(
             f"The evaluation {config.evaluation or 'beside the run'} has no row of {record.name}: expected one of the "
@@ -94,7 +93,7 @@ def _export_actor(config: ExportConfig, found: ModelFolder, results: Results | N
             f"{found.model} holds a classifier without prm.json, so its name, method and initial value are not known: "
             "expected a PRM or a language model. Make it a PRM with `agentprm import`."
         )
-    encoder = load_encoder(found.model)
+    encoder = load_encoder(found.model, vocab_size=decoder.vocab_size)
     decoder, params = _cast(decoder, params, config.dtype)
     save_actor(folder, decoder, params, encoder)
     notes = _run_settings(found)

@@ -42,19 +42,15 @@ class ImportConfig:
 def main(config: ImportConfig) -> None:
     """Reads the model, checks that the tokenizer fits it, and writes both."""
     from agentprm_jax.actors.actor_files import save_actor
-    from agentprm_jax.data.encode import ChatEncoder
-    from agentprm_jax.data.tokenizer_files import load_tokenizer
+    from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.writing import whole_folder
     from agentprm_jax.models import load_pretrained
-    from agentprm_jax.scoring.prm_files import check_vocabulary, save_prm
+    from agentprm_jax.scoring.prm_files import save_prm
 
     with whole_folder(config.output) as folder:
         decoder, params = load_pretrained(config.model)
-        tokenizer = load_tokenizer(config.model)
-        if config.chat_template is not None:
-            tokenizer.chat_template = config.chat_template.read_text(encoding="utf-8")
-        encoder = ChatEncoder(tokenizer)
-        check_vocabulary(decoder, encoder, str(config.model))
+        template = None if config.chat_template is None else config.chat_template.read_text(encoding="utf-8")
+        encoder = load_encoder(config.model, vocab_size=decoder.vocab_size, chat_template=template)
         if "value_head" in params:
             record = _record(config)
             save_prm(folder, decoder, params, encoder, record)

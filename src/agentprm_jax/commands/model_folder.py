@@ -25,7 +25,7 @@ def find_model(path: Path) -> ModelFolder:
     Raises:
         FileNotFoundError: neither is there, or the run has not finished.
     """
-    from agentprm_jax.models.hugging_face import CONFIG
+    from agentprm_jax.models.safetensors_folder import CONFIG
     from agentprm_jax.reporting.stage import DONE_FILE
 
     if (path / MODEL).is_dir():

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from agentprm_jax.data.encode import ChatEncoder, EncodedTrajectory
     from agentprm_jax.data.loader import batches, row_order, steps_per_epoch, stream
     from agentprm_jax.data.packing import PackedRows, choose_length, pack
+    from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.trajectory import (
         ActorInfo,
         BadLine,
@@ -40,6 +41,7 @@ _MODULES = {
         "write_trajectories",
     ),
     "encode": ("ChatEncoder", "EncodedTrajectory"),
+    "tokenizer_files": ("load_encoder",),
     "vocabulary": ("word_tokenizer",),
     "batch": ("Batch", "Example", "initial_values", "make_examples"),
     "packing": ("PackedRows", "choose_length", "pack"),
@@ -66,6 +68,7 @@ __all__ = [
     "choose_length",
     "initial_values",
     "iterate_trajectories",
+    "load_encoder",
     "make_examples",
     "pack",
     "read_trajectories",

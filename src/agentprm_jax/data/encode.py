@@ -1,6 +1,8 @@
 """Turns conversations into tokens, the same ones whole or turn by turn, and finds every action in them."""
 
+import copy
 import functools
+import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,7 +56,9 @@ class ChatEncoder:
         template: Its chat template, taken apart.
         generation_prompt_tokens: Tokens that open an assistant turn.
         end_of_turn_id: The token that closes an assistant turn.
-        pad_id: The token to fill unused places with.
+        pad_id: The token to fill unused places with: the tokenizer's own, unless it has none or closes turns with it.
+            Never the end-of-turn token, because what reads a model at the last token that is no padding (`transformers`
+            does so) would then pass over the end of the last turn.
         vocab_size: Number of tokens, special ones included.
     """
 
@@ -89,7 +93,8 @@ class ChatEncoder:
             )
         self.end_of_turn_id: int = ending[0]
         pad = self._markup.token_to_id(str(tokenizer.pad_token))
-        self.pad_id: int = self.end_of_turn_id if pad is None else pad
+        candidates = [pad, *sorted(self._special_ids), 0, 1]
+        self.pad_id: int = next(one for one in candidates if one is not None and one != self.end_of_turn_id)
         self.vocab_size: int = len(tokenizer)
         self._after_turn = np.asarray(ending[1:], np.int32)
         self._turn = functools.lru_cache(_CACHED_TURNS)(self._encode_turn)
@@ -160,6 +165,12 @@ class ChatEncoder:
             said.append(int(token))
         return self._markup.decode(said, skip_special_tokens=False)
 
+    def save_tokenizer(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the tokenizer in Hugging Face's layout, with the chat template and `pad_id` as its padding."""
+        tokenizer = copy.deepcopy(self.tokenizer)
+        tokenizer.pad_token = self._markup.id_to_token(self.pad_id)
+        tokenizer.save_pretrained(directory)
+
     def _parts(self, first: bool, message: Message) -> tuple[np.ndarray, ...]:
         """A turn's tokens; those of an assistant turn as prefix, content with end-of-turn, and what follows."""
         if message.role != "assistant":
@@ -208,10 +219,10 @@ class ChatEncoder:
 
 def _plain_copy(tokenizer: Tokenizer) -> Tokenizer:
     """A copy that neither pads nor truncates, whatever is done to the original later."""
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.no_padding()
-    copy.no_truncation()
-    return copy
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.no_padding()
+    plain.no_truncation()
+    return plain
 
 
 def _frozen(tokens: list[int]) -> np.ndarray:

@@ -137,6 +137,11 @@ def _added(earlier: str, later: str, messages: list[tuple[str, str]]) -> str:
 
 def _check_assistant(template: ChatTemplate) -> None:
     turn = template.turn(False, "assistant")
+    if turn.prefix and not template.generation_prompt:
+        raise ValueError(
+            "The tokenizer's chat template has no generation prompt: it ignores `add_generation_prompt`, so an actor "
+            f"would not be asked to speak. Add {{% if add_generation_prompt %}}{turn.prefix}{{% endif %}} to its end."
+        )
     if turn.prefix != template.generation_prompt:
         raise ValueError(
             "The tokenizer's chat template opens an assistant turn in two ways, so a sampled turn would not be the "

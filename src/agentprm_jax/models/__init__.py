@@ -19,10 +19,11 @@ if TYPE_CHECKING:
         promises,
         values_of,
     )
-    from agentprm_jax.models.hugging_face import load_pretrained, save_pretrained
+    from agentprm_jax.models.loading import load_pretrained
     from agentprm_jax.models.lora import merge_adapters, with_adapters
     from agentprm_jax.models.lora_config import LoraConfig
     from agentprm_jax.models.lora_files import load_adapter, save_adapter
+    from agentprm_jax.models.saving import save_pretrained
 
 __all__ = [
     "DecoderConfig",
@@ -62,14 +63,14 @@ _MODULE_OF = {
     "init_reward_model": "forward",
     "lm_logits": "forward",
     "load_adapter": "lora_files",
-    "load_pretrained": "hugging_face",
+    "load_pretrained": "loading",
     "logical_axes": "forward",
     "logits_of": "forward",
     "merge_adapters": "lora",
     "promises": "forward",
     "reset": "cache",
     "save_adapter": "lora_files",
-    "save_pretrained": "hugging_face",
+    "save_pretrained": "saving",
     "values_of": "forward",
     "with_adapters": "lora",
 }

@@ -7,6 +7,15 @@ from typing import Any
 from agentprm_jax.models.config import DecoderConfig, Llama3RopeScaling
 
 FAMILIES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral"}
+_SUPPORTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "hidden_act": ("silu", ("silu",)),
+    "use_sliding_window": (False, (False,)),
+    "attention_bias": (False, (False,)),
+    "mlp_bias": (False, (False,)),
+    "quantization_config": (None, (None,)),
+    "partial_rotary_factor": (1.0, (1.0,)),
+}
+"""What a field means when it is missing, and the values of it that the decoder computes."""
 COMPUTE_DTYPE = "agentprm_compute_dtype"
 """Key under which the dtype of activations stands where it differs from that of the weights."""
 
@@ -22,12 +31,13 @@ def config_from_hugging_face(description: dict[str, Any], source: str) -> Decode
         ValueError: a field is missing, or has a value that the decoder does not support.
     """
     family = _require(description, "model_type", source)
-    _allow(source, "model_type", family, tuple(FAMILIES))
-    for field in ("use_sliding_window", "attention_bias", "mlp_bias"):
-        _allow(source, field, description.get(field, False), (False,))
-    _allow(source, "hidden_act", description.get("hidden_act", "silu"), ("silu",))
+    allow(source, "model_type", family, tuple(FAMILIES))
+    for field, (default, allowed) in _SUPPORTED.items():
+        allow(source, field, description.get(field, default), allowed)
+    for kind in description.get("layer_types") or ():
+        allow(source, "layer_types", kind, ("full_attention",))
     if "use_sliding_window" not in description:  # Mistral has no switch beside the width of its window
-        _allow(source, "sliding_window", description.get("sliding_window"), (None,))
+        allow(source, "sliding_window", description.get("sliding_window"), (None,))
     heads, embed = (_require(description, name, source) for name in ("num_attention_heads", "hidden_size"))
     theta, scaling = _rope(description, source)
     stored = description.get("dtype") or description.get("torch_dtype") or "float32"
@@ -96,15 +106,16 @@ def _rope(description: dict[str, Any], source: str) -> tuple[float, Llama3RopeSc
     theta = fields.get("rope_theta", description.get("rope_theta"))
     if theta is None:
         raise ValueError(f"{source}: field rope_theta is missing.")
+    allow(source, "partial_rotary_factor", fields.get("partial_rotary_factor", 1.0), (1.0,))
     kind = fields.get("rope_type", fields.get("type", "default"))
-    _allow(source, "rope_type", kind, ("default", "llama3"))
+    allow(source, "rope_type", kind, ("default", "llama3"))
     if kind == "default":
         return float(theta), None
     return float(theta), Llama3RopeScaling(
-        factor=fields["factor"],
-        low_freq_factor=fields["low_freq_factor"],
-        high_freq_factor=fields["high_freq_factor"],
-        original_max_positions=fields["original_max_position_embeddings"],
+        factor=_require(fields, "factor", source),
+        low_freq_factor=_require(fields, "low_freq_factor", source),
+        high_freq_factor=_require(fields, "high_freq_factor", source),
+        original_max_positions=_require(fields, "original_max_position_embeddings", source),
     )
 
 
@@ -126,7 +137,12 @@ def _require(description: dict[str, Any], field: str, source: str) -> Any:
     return description[field]
 
 
-def _allow(source: str, field: str, got: Any, allowed: tuple[Any, ...]) -> None:
+def allow(source: str, field: str, got: Any, allowed: tuple[Any, ...]) -> None:
+    """Refuses a value that the decoder does not support.
+
+    Raises:
+        ValueError: `got` is not among the allowed values; names the source and the field.
+    """
     if got not in allowed:
         shown = ", ".join(map(repr, allowed))
         raise ValueError(f"{source}, field {field}: expected {shown}, got {got!r}.")

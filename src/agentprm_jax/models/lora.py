@@ -15,7 +15,7 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import PRNGKeyArray
 
 from agentprm_jax.models.lora_config import PROJECTIONS, LoraConfig
-from agentprm_jax.models.parameters import LORA_A, LORA_B, Params, by_path
+from agentprm_jax.models.parameters import LORA_A, LORA_B, Params, leaves_by_path
 
 TRAINED_WHOLE = ("value_head",)
 """Subtrees of the parameters that are trained themselves where the rest is adapted: they were never trained before."""
@@ -33,7 +33,7 @@ def init_trained(lora: LoraConfig, params: Params, key: PRNGKeyArray) -> Params:
         A tree of float32 adapters: A uniform in ±1/sqrt(inputs), as Kaiming's with a = sqrt(5) and as `peft` draws it;
         B zero. Beside it the subtrees that are trained whole.
     """
-    flat = by_path(params)
+    flat = leaves_by_path(params)
     adapters = {}
     for path, inputs in _targets(lora):
         shape = flat[*path, "kernel"].shape
@@ -47,7 +47,7 @@ def init_trained(lora: LoraConfig, params: Params, key: PRNGKeyArray) -> Params:
 
 def trained_axes(lora: LoraConfig, axes: Params) -> Params:
     """Logical axes of what `init_trained` makes, from those of the model; the axis of the rank is named `rank`."""
-    flat = by_path(axes)
+    flat = leaves_by_path(axes)
     adapters = {}
     for path, inputs in _targets(lora):
         kernel = flat[*path, "kernel"]
@@ -68,8 +68,10 @@ def with_adapters(lora: LoraConfig, base: Params, trained: Params) -> Params:
         ValueError: the adapters are not those of `lora`.
     """
     check_adapters(lora, trained)
-    changes = {path: leaf * lora.scale if path[-1] == LORA_A else leaf for path, leaf in by_path(trained).items()}
-    return unflatten_dict(by_path(base) | changes)
+    changes = {
+        path: leaf * lora.scale if path[-1] == LORA_A else leaf for path, leaf in leaves_by_path(trained).items()
+    }
+    return unflatten_dict(leaves_by_path(base) | changes)
 
 
 def merge_adapters(lora: LoraConfig, base: Params, trained: Params) -> Params:
@@ -89,7 +91,7 @@ def merge_adapters(lora: LoraConfig, base: Params, trained: Params) -> Params:
         ValueError: the adapters are not those of `lora`.
     """
     check_adapters(lora, trained)
-    flat, changes = by_path(base), by_path(trained)
+    flat, changes = leaves_by_path(base), leaves_by_path(trained)
     merged = dict(flat)
     for path, _ in _targets(lora):
         kernel, a, b = np.asarray(flat[*path, "kernel"]), changes.pop((*path, LORA_A)), changes.pop((*path, LORA_B))
@@ -103,7 +105,9 @@ def check_adapters(lora: LoraConfig, trained: Params) -> None:
     Raises:
         ValueError: there is not; the message names the path.
     """
-    ranks = {"/".join(path[:-1]): leaf.shape[-1] for path, leaf in by_path(trained).items() if path[-1] == LORA_A}
+    ranks = {
+        "/".join(path[:-1]): leaf.shape[-1] for path, leaf in leaves_by_path(trained).items() if path[-1] == LORA_A
+    }
     for path in sorted(ranks.keys() | set(lora.paths)):
         if ranks.get(path) != (lora.rank if path in lora.paths else None):
             found, wanted = (f"one of rank {rank}" if rank else "none" for rank in (ranks.get(path), lora.rank))

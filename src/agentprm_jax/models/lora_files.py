@@ -13,11 +13,11 @@ from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from agentprm_jax.models.checkpoint import CheckpointFormatError
 from agentprm_jax.models.config import FLOAT_DTYPES, DecoderConfig
-from agentprm_jax.models.hugging_face import CheckpointFormatError
 from agentprm_jax.models.lora import check_adapters
 from agentprm_jax.models.lora_config import PROJECTIONS, LoraConfig
-from agentprm_jax.models.parameters import LORA_A, LORA_B, Params, by_path
+from agentprm_jax.models.parameters import LORA_A, LORA_B, Params, leaves_by_path
 from agentprm_jax.models.weight_names import weight_table
 
 SETTINGS, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -76,7 +76,7 @@ def save_adapter(
     check_adapters(lora, trained)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    flat = {path: np.asarray(leaf) for path, leaf in by_path(trained).items()}
+    flat = {path: np.asarray(leaf) for path, leaf in leaves_by_path(trained).items()}
     places = _places(config, lora.rank, value_head=HEAD in flat)
     tensors = {name: _written(flat[place.path], place) for name, place in places.items() if place.path in flat}
     partial = folder / f"{TENSORS}.partial"

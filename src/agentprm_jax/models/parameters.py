@@ -38,6 +38,6 @@ def apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
     return module.apply({"params": params}, *inputs)
 
 
-def by_path(params: Params) -> dict[tuple[str, ...], Any]:
-    """The leaves of nested parameters by their keys."""
+def leaves_by_path(params: Params) -> dict[tuple[str, ...], Any]:
+    """What stands in a tree of parameters, by its keys."""
     return cast(dict[tuple[str, ...], Any], flatten_dict(params))

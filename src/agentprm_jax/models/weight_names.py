@@ -10,6 +10,7 @@ import numpy as np
 from agentprm_jax.models.config import DecoderConfig
 
 Layout = Callable[[np.ndarray], np.ndarray]
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 class Weight(NamedTuple):
@@ -39,7 +40,7 @@ def weight_table(config: DecoderConfig, *, value_head: bool) -> list[Weight]:
     """All tensors of a checkpoint of this decoder, as a causal language model or with a value head."""
     c = config
     block, attention, mlp = "model.layers.{layer}.", ("decoder", "layers", "attention"), ("decoder", "layers", "mlp")
-    weights = [_plain("model.embed_tokens.weight", ("decoder", "embedding"), (c.vocab_size, c.embed))]
+    weights = [_plain(EMBEDDING, ("decoder", "embedding"), (c.vocab_size, c.embed))]
     for ours, theirs, heads in (("query", "q", c.heads), ("key", "k", c.kv_heads), ("value", "v", c.kv_heads)):
         name = f"{block}self_attn.{theirs}_proj"
         weights.append(_linear(f"{name}.weight", (*attention, ours, "kernel"), (c.embed,), (heads, c.head_dim)))
@@ -66,13 +67,24 @@ def weight_table(config: DecoderConfig, *, value_head: bool) -> list[Weight]:
                 "score.weight",
                 ("value_head", "kernel"),
                 (1, c.embed),
-                lambda x: x[0].astype(np.float32),
+                lambda x: x[0],
                 lambda x: x[None],
             )
         )
     elif not c.tied_embeddings:
-        weights.append(_plain("lm_head.weight", ("lm_head", "kernel"), (c.vocab_size, c.embed)))
+        weights.append(_plain(HEAD, ("lm_head", "kernel"), (c.vocab_size, c.embed)))
     return weights
+
+
+def tensor_names(config: DecoderConfig, weight: Weight) -> list[str]:
+    """The names of a kind of tensor in a checkpoint, block by block."""
+    return [weight.name.format(layer=layer) for layer in range(config.layers)] if weight.per_layer else [weight.name]
+
+
+def parameter_shape(config: DecoderConfig, weight: Weight) -> tuple[int, ...]:
+    """The shape of the parameter that a kind of tensor becomes."""
+    one = weight.read(np.broadcast_to(np.float32(0), weight.shape)).shape  # takes no memory
+    return (config.layers, *one) if weight.per_layer else one
 
 
 def _plain(name: str, path: tuple[str, ...], shape: tuple[int, ...]) -> Weight:

@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.data.tokenizer_files import check_vocabulary
 from agentprm_jax.data.trajectory import Message, Trajectory
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.scoring.config import TOKENS_PER_BATCH
-from agentprm_jax.scoring.prm_files import PrmRecord, check_vocabulary, load_prm, save_prm, to_json
+from agentprm_jax.scoring.prm_files import PrmRecord, load_prm, save_prm, to_json
 from agentprm_jax.scoring.readout import Tree, read_values
 
 _TOKEN_BYTES = 4
@@ -68,7 +69,7 @@ class Prm:
             raise ValueError(
                 f"A PRM needs parameters with a value head, got a language model with {', '.join(sorted(params))}."
             )
-        check_vocabulary(config, encoder, f"PRM {name}")
+        check_vocabulary(config.vocab_size, encoder, f"PRM {name}")
         self.config = config
         self.encoder = encoder
         self.initial_value = float(initial_value)
@@ -92,7 +93,6 @@ class Prm:
             ValueError: a file is damaged, the model is a language model, or tokenizer and model do not belong together.
         """
         config, params, encoder, record = load_prm(directory)
-        check_vocabulary(config, encoder, str(directory))
         return cls(
             config,
             params,

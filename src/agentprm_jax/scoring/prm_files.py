@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agentprm_jax.data.encode import ChatEncoder
-from agentprm_jax.data.tokenizer_files import load_encoder, write_tokenizer
+from agentprm_jax.data.tokenizer_files import load_encoder
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
-from agentprm_jax.models.hugging_face import load_pretrained, save_pretrained
+from agentprm_jax.models.loading import load_pretrained
+from agentprm_jax.models.saving import save_pretrained
 
 PRM = "prm.json"
 SCHEMA = "agentprm.prm/1"
@@ -55,8 +56,9 @@ def save_prm(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PRM).unlink(missing_ok=True)
-    save_pretrained(folder, config, params)
-    write_tokenizer(folder, encoder)
+    ids = {"pad_token_id": encoder.pad_id, "end_of_turn_id": encoder.end_of_turn_id}
+    save_pretrained(folder, config, params, **ids)
+    encoder.save_tokenizer(folder)
     draft = folder / f"{PRM}.tmp"
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     os.replace(draft, folder / PRM)
@@ -82,20 +84,7 @@ def load_prm(directory: str | os.PathLike[str]) -> PrmParts:
             f"{folder} holds a language model: expected a reward model, with a value head "
             "(`*ForSequenceClassification` in config.json, `score.weight` among the tensors)."
         )
-    return PrmParts(config, params, load_encoder(folder), record)
-
-
-def check_vocabulary(config: DecoderConfig, encoder: ChatEncoder, where: str) -> None:
-    """Checks that every token of the tokenizer has an embedding.
-
-    Raises:
-        ValueError: it has not.
-    """
-    if encoder.vocab_size > config.vocab_size:
-        raise ValueError(
-            f"{where}: the tokenizer has {encoder.vocab_size} tokens, more than the {config.vocab_size} that the model "
-            "embeds; expected the tokenizer that the model was trained with."
-        )
+    return PrmParts(config, params, load_encoder(folder, vocab_size=config.vocab_size), record)
 
 
 def _kind(path: Path) -> str:

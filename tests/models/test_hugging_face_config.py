@@ -1,0 +1,78 @@
+"""config.json: the switches are read and written, and nothing that the decoder does not compute is let through."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from agentprm_jax.models.hugging_face_config import config_from_hugging_face, config_to_hugging_face
+from tests.models.tiny_models import BIASED, FAMILIES, NORMED, PLAIN, STRETCHED
+
+
+@pytest.mark.parametrize("value_head", [False, True])
+@pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES)
+def test_a_config_survives_the_way_out_and_back(config, value_head):
+    assert config_from_hugging_face(config_to_hugging_face(config, value_head=value_head), "config.json") == config
+
+
+@pytest.mark.parametrize(
+    ("config", "value_head", "name"),
+    [
+        (BIASED, False, "Qwen2ForCausalLM"),
+        (NORMED, True, "Qwen3ForSequenceClassification"),
+        (STRETCHED, True, "LlamaForSequenceClassification"),
+    ],
+)
+def test_the_switches_decide_the_family(config, value_head, name):
+    description = config_to_hugging_face(config, value_head=value_head)
+    assert description["architectures"] == [name]
+    assert (description.get("problem_type") == "regression") == value_head
+
+
+def test_switches_that_no_family_combines_are_not_exported():
+    with pytest.raises(ValueError, match="both biases and norms"):
+        config_to_hugging_face(replace(BIASED, qk_norm=True), value_head=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "gpt2"}, "config.json, field model_type: expected 'qwen2', 'qwen3', 'llama'"),
+        ({"hidden_act": "gelu"}, "config.json, field hidden_act: expected 'silu', got 'gelu'"),
+        ({"use_sliding_window": True}, "config.json, field use_sliding_window: expected False, got True"),
+        ({"attention_bias": True}, "config.json, field attention_bias: expected False, got True"),
+        ({"mlp_bias": True}, "config.json, field mlp_bias: expected False, got True"),
+        (
+            {"quantization_config": {"bits": 4}},
+            "field quantization_config: expected None, got {'bits': 4}",
+        ),
+        ({"partial_rotary_factor": 0.5}, "config.json, field partial_rotary_factor: expected 1.0, got 0.5"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "field layer_types: expected 'full_attention', got"),
+        ({"model_type": "mistral", "sliding_window": 4096}, "field sliding_window: expected None, got 4096"),
+        (
+            {"model_type": "qwen3_moe"},
+            "'llama', 'mistral', got 'qwen3_moe'",
+        ),
+        ({"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}}, "got 'linear'"),
+        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4}}, "got 'dynamic'"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "field factor is missing"),
+        ({"vocab_size": None}, "config.json: field vocab_size is missing"),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
+            "field rope_type: expected 'default', 'llama3'",
+        ),
+        ({"rope_parameters": {}, "rope_theta": None}, "config.json: field rope_theta is missing"),
+    ],
+)
+def test_an_unsupported_config_is_refused_by_field_and_value(change, message):
+    description = config_to_hugging_face(PLAIN, value_head=False) | change
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config_from_hugging_face(description, "config.json")
+
+
+def test_the_older_spelling_of_rotary_fields_is_read():
+    description = config_to_hugging_face(STRETCHED, value_head=False)
+    fields = description.pop("rope_parameters")
+    description["rope_scaling"] = {name: value for name, value in fields.items() if name != "rope_theta"}
+    description["torch_dtype"] = description.pop("dtype")
+    assert config_from_hugging_face(description, "config.json") == STRETCHED
