@@ -108,6 +108,12 @@ def metrics(output):
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def reported(output):
+    """How many updates metrics.jsonl holds."""
+    path = output / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def newest_checkpoint(output):
     """Step of the newest whole checkpoint, or 0."""
     found = (output / "checkpoints").glob("*/_CHECKPOINT_METADATA")
