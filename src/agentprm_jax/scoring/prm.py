@@ -13,6 +13,7 @@ from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message, Trajectory
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
+from agentprm_jax.models.placement import Constrain, unconstrained
 from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.scoring.prm_files import PrmRecord, check_vocabulary, load_prm, save_prm, to_json
 from agentprm_jax.scoring.readout import TOKENS_PER_BATCH, Tree, read_values
@@ -46,6 +47,7 @@ class Prm:
         method: str = "agentprm",
         training: Mapping[str, Any] | None = None,
         tokens_per_batch: int = TOKENS_PER_BATCH,
+        constrain: Constrain = unconstrained,
     ):
         """Puts the parameters on the device.
 
@@ -58,6 +60,7 @@ class Prm:
             method: how it was trained.
             training: whatever else is worth keeping; JSON.
             tokens_per_batch: tokens of a full forward pass.
+            constrain: pins activations to the mesh that the parameters lie on.
 
         Raises:
             ValueError: the parameters have no value head, the tokenizer has more tokens than the model, or `training`
@@ -76,6 +79,7 @@ class Prm:
         self.training = to_json(training or {})
         self.tokens_scored = 0
         self._tokens_per_batch = tokens_per_batch
+        self._constrain = constrain
         self._params = jax.tree.map(jnp.asarray, params)
 
     @classmethod
@@ -169,7 +173,9 @@ class Prm:
 
     def _values(self, trees: Sequence[Tree]) -> list[Float32[np.ndarray, "u"]]:
         self.tokens_scored += sum(len(tree.tokens) for tree in trees)
-        return read_values(self.config, self._params, trees, self._tokens_per_batch) if trees else []
+        if not trees:
+            return []
+        return read_values(self.config, self._params, trees, self._tokens_per_batch, self._constrain)
 
 
 def _parts(members: Sequence[int], actions: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
