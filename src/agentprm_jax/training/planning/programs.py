@@ -62,6 +62,7 @@ def tpu_devices(topology: str) -> list[Any]:
         RuntimeError: libtpu is not installed, or knows no such slice.
     """
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask a server of Google's cloud where it is
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # and let one process at a time use the chip
     try:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
     except Exception as error:
