@@ -19,7 +19,7 @@ from typing import Literal
 import tyro
 from command import run_command
 
-from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
+from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class TrainPrmConfig:
     """Length, batches, reports and checkpoints."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """Devices."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """Processes, where there are several: see docs/pods.md."""
+    param_dtype: Literal["stored", "float32"] = "stored"
+    """Type of the decoder's parameters and of the optimizer's moments: that of `init`, or widened to float32."""
+    remat: bool = False
+    """Whether the backward pass computes each block again instead of keeping its activations, to save memory."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -50,6 +56,7 @@ class TrainPrmConfig:
 
 def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
+    import contextlib
     import dataclasses
 
     import jax
@@ -65,21 +72,32 @@ def main(config: TrainPrmConfig) -> None:
     from agentprm_jax.training import (
         PackedBatches,
         fingerprint,
+        first_goes_first,
+        is_first,
+        join_processes,
         make_constrain,
         make_mesh,
         prepare,
         prm_objective,
         train,
+        whole,
     )
 
-    stage = StageFolder(config.output, f"PRM {config.output.name}", config, ignore=("output", "mesh"))
+    join_processes(config.distributed)
+    with first_goes_first("output folder"):
+        elsewhere = ("output", "mesh", "distributed", "remat")
+        stage = StageFolder(config.output, f"PRM {config.output.name}", config, ignore=elsewhere)
     if stage.done:
         return
-    with stage.clock():
+    with stage.clock() if is_first() else contextlib.nullcontext():
         trajectories = read_trajectories(config.trajectories)
         encoder = ChatEncoder(AutoTokenizer.from_pretrained(config.init))
-        decoder, language_model = load_pretrained(config.init)
+        stored, language_model = load_pretrained(config.init)
+        decoder = dataclasses.replace(stored, remat=config.remat)
         pretrained = {"decoder": language_model["decoder"]}
+        if config.param_dtype == "float32":
+            decoder = dataclasses.replace(decoder, param_dtype="float32")
+            pretrained = jax.tree.map(lambda x: x.astype("float32"), pretrained)
         values = initial_values(trajectories, config.initial_values)
         examples = make_examples(trajectories, encoder, values)
         rows = pack(
@@ -105,12 +123,13 @@ def main(config: TrainPrmConfig) -> None:
             settings={"objective": dataclasses.asdict(config.objective), "pretrained": fingerprint(pretrained)},
             label=stage.name,
         )
-        mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
-        name = f"{config.objective.method}-{config.seed}"
-        Prm(decoder, jax.device_get(params), encoder, initial_value=mean_outcome, name=name).save(
-            config.output / "model"
-        )
-    stage.finish(tokens_trained=trained_tokens(config.output))
+        trained = whole(params)
+        if is_first():
+            mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
+            name = f"{config.objective.method}-{config.seed}"
+            Prm(decoder, trained, encoder, initial_value=mean_outcome, name=name).save(config.output / "model")
+    if is_first():
+        stage.finish(tokens_trained=trained_tokens(config.output))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agentprm_jax.training.batches import BatchSource, PackedBatches
     from agentprm_jax.training.checkpoint import Checkpointer, CheckpointError
-    from agentprm_jax.training.config import LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
+    from agentprm_jax.training.config import (
+        DistributedConfig,
+        LoopConfig,
+        MeshConfig,
+        OptimizerConfig,
+        PrmObjectiveConfig,
+    )
     from agentprm_jax.training.interrupt import NonFiniteUpdate, TrainingInterrupted, stop_on_signal
     from agentprm_jax.training.loop import fit
     from agentprm_jax.training.mesh import make_constrain, make_mesh, parameter_shardings
     from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter
     from agentprm_jax.training.objectives import Objective, ObjectiveOutput, prm_objective, sft_objective
     from agentprm_jax.training.optimizer import learning_rate_schedule, make_optimizer
+    from agentprm_jax.training.processes import first_goes_first, is_first, join_processes, whole
     from agentprm_jax.training.program import Program, prepare, train
     from agentprm_jax.training.record import RunMismatch, fingerprint
     from agentprm_jax.training.state import TrainState
@@ -21,13 +28,14 @@ if TYPE_CHECKING:
 _MODULES = {
     "batches": ("BatchSource", "PackedBatches"),
     "checkpoint": ("CheckpointError", "Checkpointer"),
-    "config": ("LoopConfig", "MeshConfig", "OptimizerConfig", "PrmObjectiveConfig"),
+    "config": ("DistributedConfig", "LoopConfig", "MeshConfig", "OptimizerConfig", "PrmObjectiveConfig"),
     "interrupt": ("NonFiniteUpdate", "TrainingInterrupted", "stop_on_signal"),
     "loop": ("fit",),
     "mesh": ("make_constrain", "make_mesh", "parameter_shardings"),
     "metrics": ("ConsoleProgress", "JsonLinesWriter", "TensorBoardWriter"),
     "objectives": ("Objective", "ObjectiveOutput", "prm_objective", "sft_objective"),
     "optimizer": ("learning_rate_schedule", "make_optimizer"),
+    "processes": ("first_goes_first", "is_first", "join_processes", "whole"),
     "program": ("Program", "prepare", "train"),
     "record": ("RunMismatch", "fingerprint"),
     "state": ("TrainState",),
@@ -40,6 +48,7 @@ __all__ = [
     "CheckpointError",
     "Checkpointer",
     "ConsoleProgress",
+    "DistributedConfig",
     "JsonLinesWriter",
     "LoopConfig",
     "MeshConfig",
@@ -55,7 +64,10 @@ __all__ = [
     "TrainState",
     "TrainingInterrupted",
     "fingerprint",
+    "first_goes_first",
     "fit",
+    "is_first",
+    "join_processes",
     "learning_rate_schedule",
     "make_constrain",
     "make_mesh",
@@ -67,6 +79,7 @@ __all__ = [
     "sft_objective",
     "stop_on_signal",
     "train",
+    "whole",
 ]
 
 

@@ -75,6 +75,32 @@ class MeshConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+    """How the processes of a run on several hosts find each other; by default there is one process."""
+
+    cluster: bool = False
+    """Ask the TPU slice or the cluster manager (SLURM, GKE, Open MPI) which processes there are."""
+    coordinator: str | None = None
+    """Address and port of the first process, such as 10.0.0.1:1234; needs count and index."""
+    count: int | None = None
+    """Number of processes."""
+    index: int | None = None
+    """Number of this process, from 0."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when the fields contradict each other."""
+        given = [name for name in ("coordinator", "count", "index") if getattr(self, name) is not None]
+        if given and len(given) < 3:
+            raise ValueError(
+                f"DistributedConfig needs coordinator, count and index together or none, got {', '.join(given)}."
+            )
+        if self.coordinator is not None and self.cluster:
+            raise ValueError("DistributedConfig takes either cluster or a coordinator, got both.")
+        if self.count is not None and self.index is not None:
+            _check(self, "index", 0 <= self.index < self.count, f"in [0, count={self.count})")
+
+
+@dataclasses.dataclass(frozen=True)
 class LoopConfig:
     """Length of a training run, size of its batches, and how often it reports and saves."""
 

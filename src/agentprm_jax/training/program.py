@@ -20,6 +20,7 @@ from agentprm_jax.training.mesh import path_name
 from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter, Writer
 from agentprm_jax.training.objectives import Objective
 from agentprm_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from agentprm_jax.training.processes import is_first
 from agentprm_jax.training.record import check_record, write_record
 from agentprm_jax.training.state import InitParams, TrainState, abstract_state, make_init
 from agentprm_jax.training.step import TrainStep, check_batch, make_train_step
@@ -129,7 +130,8 @@ def train(
     with contextlib.ExitStack() as stack:
         checkpointer = stack.enter_context(Checkpointer(output / CHECKPOINTS, program.loop.keep))
         if checkpointer.latest_step() is None:
-            write_record(output / RECORD, record)
+            if is_first():
+                write_record(output / RECORD, record)
             state = program.init(jax.random.key(seed), pretrained or {})
         else:
             check_record(output / RECORD, record)
@@ -166,7 +168,7 @@ def _record(program: Program, data: str, seed: int, settings: Mapping[str, Any])
 
 def _open_writers(program: Program, output: pathlib.Path, start: int, label: str, console: Console) -> list[Writer]:
     """Opens the writers of the first process; the others stay silent."""
-    if jax.process_index() != 0:
+    if not is_first():
         return []
     return [
         JsonLinesWriter(output / METRICS, start),

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -107,7 +108,13 @@ def _place(name: str, given: PyTree, wanted: PyTree) -> PyTree:
         got, expected = (_signature(leaves.get(path)) for leaves in (given_leaves, wanted_leaves))
         if got != expected:
             raise ValueError(f"Pretrained parameter {name}/{path}: expected {expected}, got {got}.")
-    return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), given, wanted)
+    return jax.tree.map(_put, given, wanted)
+
+
+def _put(leaf: Any, like: Any) -> jax.Array:
+    """Every process puts its own parts on its own devices: nothing is sent, compared or held twice."""
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, like.sharding, lambda index: host[index])
 
 
 def _signature(leaf: Any) -> str:

@@ -118,7 +118,7 @@ ENTRY %main (x: f32[8,5,16], y: f32[5,16,32]) -> f32[8,5,32] {{
 """
         return count_costs(parse_module(text)).flops
 
-    plain = flops("f32[8,5,32] convolution(%x, %y), window={size=5 pad=4_4}, dim_labels=b0f_0io->b0f")
+    plain = flops("f32[8,5,32] convolution(%x, %y), window={size=5 pad=2_2}, dim_labels=b0f_0io->b0f")
     assert plain == 2 * 8 * 16 * 32 * sum(5 - abs(shift) for shift in range(-2, 3))
     assert (
         flops("f32[8,5,5,32] dot(%x, %y), lhs_contracting_dims={2}, rhs_contracting_dims={1}")

@@ -99,7 +99,7 @@ def parse_module(text: str) -> Module:
             if header:
                 name, lines = header[2], []
                 entry = name if header[1] else entry
-        elif line == "}":
+        elif line == "}" or line.startswith("}, execution_thread="):
             computations[name] = _parse_computation(name, lines)
             name = None
         elif _INSTRUCTION.match(line):

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from agentprm_jax.training.config import MeshConfig
@@ -12,20 +11,11 @@ from agentprm_jax.training.planning.arithmetic import gpu_estimate
 from agentprm_jax.training.planning.chips import GPUS, TPUS, Chip, Gpu, Tpu, topology_name
 from agentprm_jax.training.planning.costs import Collective, Costs, count_costs
 from agentprm_jax.training.planning.hlo import parse_module
-from agentprm_jax.training.planning.programs import Memory, compile_step, digest_of, lower_step, tpu_devices
+from agentprm_jax.training.planning.programs import Memory, compiled_before, digest_of, lower_step, tpu_devices
 from agentprm_jax.training.planning.roofline import Roofline, tpu_roofline
 from agentprm_jax.training.planning.work import Workload, all_parameters
 
 GRADIENT_BYTES = 4
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What is kept of a compiled program."""
-
-    memory: Memory
-    """On each chip."""
-    costs: Costs | None
-    """What a chip does; None where it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,7 @@ def plan_step(chip: str, mesh: MeshConfig, workload: Workload, cache: Path) -> P
         chip: a name in `TPUS` or `GPUS`.
         mesh: arrangement of the chips.
         workload: the step.
-        cache: folder in which to look for, and keep, what is known of compiled programs.
+        cache: folder in which to look for, and keep, compiled programs.
 
     Raises:
         ValueError: there is no such slice, or rows or parameters do not fit the mesh.
@@ -90,18 +80,11 @@ def plan_step(chip: str, mesh: MeshConfig, workload: Workload, cache: Path) -> P
     devices = tpu_devices(topology_name(tpu, int(np.prod(mesh.shape))))
     placed = make_mesh(mesh, devices)
     lowered = lower_step(workload, placed)
-    path = cache / f"{digest_of(lowered)}.json"
-    if path.exists():
-        facts = msgspec.json.decode(path.read_bytes(), type=Facts)
-    else:
-        compiled = compile_step(lowered)
-        costs = None if compiled.text is None else count_costs(parse_module(compiled.text))
-        facts = Facts(compiled.memory, costs)
-        cache.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.encode(facts))
+    compiled = compiled_before(cache / f"{digest_of(lowered)}.json.gz", lowered)
+    costs = None if compiled.text is None else count_costs(parse_module(compiled.text))
     coordinates = [tuple(device.coords) for device in placed.devices.flat]
-    roofline = None if facts.costs is None else tpu_roofline(tpu, facts.costs, coordinates)
-    return Plan(tpu, mesh, workload, facts.memory, facts.costs, roofline)
+    roofline = None if costs is None else tpu_roofline(tpu, costs, coordinates)
+    return Plan(tpu, mesh, workload, compiled.memory, costs, roofline)
 
 
 def side_by_side(plan: Plan, copies: int) -> Plan:

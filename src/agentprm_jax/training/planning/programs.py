@@ -1,13 +1,16 @@
 """Compiles the library's own training and scoring steps ahead of time, for devices that need not be here."""
 
 import functools
+import gzip
 import hashlib
 import os
+import pathlib
 import re
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import msgspec
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
@@ -87,6 +90,16 @@ def digest_of(lowered: Any) -> str:
 
     versions = f"{jax.__version__} {getattr(libtpu, '__version__', '')}"
     return hashlib.sha256((versions + lowered.as_text()).encode()).hexdigest()[:24]
+
+
+def compiled_before(path: pathlib.Path, lowered: Any) -> Compiled:
+    """The program that a file keeps; where there is none it is compiled and kept."""
+    if path.exists():
+        return msgspec.json.decode(gzip.decompress(path.read_bytes()), type=Compiled)
+    compiled = compile_step(lowered)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(msgspec.json.encode(compiled), 6))
+    return compiled
 
 
 def compile_step(lowered: Any) -> Compiled:
