@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "src" / "agentprm_jax"
 EXPERIMENTS = PACKAGE.parent.parent / "experiments"
 ROOMS = ("numerics", "models", "data", "envs", "actors", "scoring", "search", "training", "reporting")
 HEAVY = ("jax", "flax", "orbax", "transformers", "grain", "matplotlib", "minigrid", "openai", "httpx")
-COMMANDS = ("quickstart", "sft", "collect", "train_prm", "evaluate")
+COMMANDS = ("quickstart", "sft", "collect", "train_prm", "evaluate", "plan")
 
 
 def imported_rooms(path: pathlib.Path) -> set[str]:
