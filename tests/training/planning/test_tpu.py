@@ -15,7 +15,7 @@ from agentprm_jax.training.planning.plan import plan_step
 from agentprm_jax.training.planning.programs import compile_step, lower_step, tpu_devices
 from agentprm_jax.training.planning.work import Workload, matrix_parameters
 
-pytest.importorskip("libtpu", reason="libtpu has no wheel for this Python")
+pytest.importorskip("libtpu", reason="libtpu comes with the dependency group tpu")
 pytestmark = pytest.mark.slow
 
 MODEL = DecoderConfig(
