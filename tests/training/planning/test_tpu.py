@@ -89,6 +89,9 @@ def test_a_plan_is_kept_and_read_again(tmp_path):
     assert plan_step("v5e", MeshConfig(1, 8, 1), work, tmp_path) == first
     assert first.fits
     assert 0 < first.utilisation < 1
+    other = plan_step("v6e", MeshConfig(1, 8, 1), work, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # the program of another kind of chip is another one
+    assert other.costs != first.costs
 
 
 def test_what_does_not_fit_says_how_much_it_needs(tmp_path):

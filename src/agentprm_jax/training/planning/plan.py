@@ -77,10 +77,10 @@ def plan_step(chip: str, mesh: MeshConfig, workload: Workload, cache: Path) -> P
     if chip in GPUS:
         return _plan_on_gpus(GPUS[chip], mesh, workload)
     tpu = TPUS[chip]
-    devices = tpu_devices(topology_name(tpu, int(np.prod(mesh.shape))))
-    placed = make_mesh(mesh, devices)
+    topology = topology_name(tpu, int(np.prod(mesh.shape)))
+    placed = make_mesh(mesh, tpu_devices(topology))
     lowered = lower_step(workload, placed)
-    compiled = compiled_before(cache / f"{digest_of(lowered)}.json.gz", lowered)
+    compiled = compiled_before(cache / f"{digest_of(lowered, topology)}.json.gz", lowered)
     costs = None if compiled.text is None else count_costs(parse_module(compiled.text))
     coordinates = [tuple(device.coords) for device in placed.devices.flat]
     roofline = None if costs is None else tpu_roofline(tpu, costs, coordinates)

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import hashlib
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -84,12 +85,11 @@ def lower_step(workload: Workload, mesh: Mesh) -> Any:
     return _lower_training(workload, mesh) if workload.trains else _lower_scoring(workload, mesh)
 
 
-def digest_of(lowered: Any) -> str:
-    """Identifies a lowered program and the compiler: the same digest gives the same compiled program."""
-    import libtpu
-
-    versions = f"{jax.__version__} {getattr(libtpu, '__version__', '')}"
-    return hashlib.sha256((versions + lowered.as_text()).encode()).hexdigest()[:24]
+def digest_of(lowered: Any, topology: str) -> str:
+    """Identifies what a compiled program depends on: the lowered one, which is the same for all kinds of chips, the
+    slice, and the compiler."""
+    compiler = f"{jax.__version__} {importlib.metadata.version('libtpu')}"
+    return hashlib.sha256("\n".join((compiler, topology, lowered.as_text())).encode()).hexdigest()[:24]
 
 
 def compiled_before(path: pathlib.Path, lowered: Any) -> Compiled:
