@@ -13,6 +13,7 @@ minutes to compile; what is known of it is kept in CACHE. GPUs are planned by ar
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def main(config: PlanConfig) -> None:
     if config.table is None:
         Console(width=120).print(describe(compare(config)), highlight=False)
         return
-    page = with_table(config.table.read_text(encoding="utf-8"), table_plans(config.cache))
+    page = with_table(config.table.read_text(encoding="utf-8"), table_plans(config.cache), GOAL_MODEL)
     config.table.write_text(page, encoding="utf-8")
 
 
@@ -87,7 +88,7 @@ def compare(config: PlanConfig) -> list[Plan]:
     """The plans of the meshes in question, the best first.
 
     Raises:
-        ValueError: no mesh of so many chips divides the model and the rows.
+        ValueError: no mesh of so many chips divides the model and the rows, or the given one has another number.
     """
     from agentprm_jax.reporting.progress import progress
     from agentprm_jax.training.config import MeshConfig
@@ -100,6 +101,8 @@ def compare(config: PlanConfig) -> list[Plan]:
     shapes = tried if config.mesh == "auto" else [config.mesh]
     if not shapes:
         raise ValueError(f"No mesh of {config.chips} chips divides the axes of {config.model} and {config.rows} rows.")
+    if math.prod(shapes[0]) != config.chips:
+        raise ValueError(f"The mesh {shapes[0]} has {math.prod(shapes[0])} chips, but chips is {config.chips}.")
     plans = []
     for data, fsdp, tensor in progress(shapes, "meshes", total=len(shapes)):
         rows = config.rows or data * fsdp * config.microbatches

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 BEGIN, END = "<!-- begin of the table -->", "<!-- end of the table -->"
-HEADER = ("model", "chips", "mesh (data, fsdp, tensor)", "GiB on a chip", "least time of a step, s", "tokens/s at best")
-HEADER += ("utilisation at most", "limited by", "time for a token against 32 chips")
+HEADER = (
+    *("model", "chips", "mesh (data, fsdp, tensor)", "GiB on a chip", "least time of a step, s", "tokens/s at best"),
+    *("utilisation at most", "limited by", "time for a token against 32 chips"),
+)
 COMPARED = 32
 """Chips against whose time for a token that of the other slices of the same kind is set."""
 
@@ -39,8 +41,13 @@ def describe(plans: Sequence[Plan]) -> rich.console.Group:
     return Group(*parts)
 
 
-def with_table(page: str, plans: Mapping[str, Sequence[Plan]]) -> str:
-    """The page with the table between its two marks made anew.
+def with_table(page: str, plans: Mapping[str, Sequence[Plan]], goal_model: str) -> str:
+    """The page with what stands between its two marks made anew: the table, and whether the goals are met.
+
+    Args:
+        page: the page's text.
+        plans: the plans of each model.
+        goal_model: the model for which the goals are set.
 
     Raises:
         ValueError: the page does not have each mark once, in order.
@@ -51,7 +58,21 @@ def with_table(page: str, plans: Mapping[str, Sequence[Plan]]) -> str:
     after = rest.split(END)[1]
     lines = [_line(HEADER), _line(["---"] * len(HEADER))]
     lines += [_line(_row(name, plan, group)) for name, group in plans.items() for plan in group]
+    lines += ["", *(_line(row) for row in [("goal", "found", ""), ("---",) * 3, *_goals(plans[goal_model])])]
     return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}"
+
+
+def _goals(group: Sequence[Plan]) -> list[tuple[str, str, str]]:
+    """Each goal with what was found and whether that meets it."""
+    by_slice = {(plan.chip.name, plan.chips): plan for plan in group}
+    small, unit, large = (by_slice[place] for place in (("v5e", 32), ("v5p", 32), ("v5p", 1024)))
+    growth = large.chip_seconds_per_token / unit.chip_seconds_per_token - 1
+    found = [
+        ("fits 32 chips of v5e", f"{_gib(small.memory.total)} of {_gib(small.chip.hbm_bytes)} GiB", small.fits),
+        ("utilisation at most above 50 % there", _utilisation(small), small.utilisation > 0.5),
+        ("a token costs less than 10 % more on 1,024 chips than on 32 (v5p)", f"{100 * growth:+.1f} %", growth < 0.1),
+    ]
+    return [(goal, figure, "met" if met else "missed") for goal, figure, met in found]
 
 
 def _row(name: str, plan: Plan, group: Sequence[Plan]) -> list[str]:
@@ -67,14 +88,14 @@ def _row(name: str, plan: Plan, group: Sequence[Plan]) -> list[str]:
 
 def _details(plan: Plan) -> list[tuple[str, str]]:
     memory, work = plan.memory, plan.workload
-    of = f" of {_gib(plan.chip.hbm_bytes)}" + ("" if plan.fits else ": does not fit")
+    room = _gib(memory.available or plan.chip.hbm_bytes)
     lines = [
         (
             "step",
             f"{work.step}, {work.rows} rows of {work.length:,} tokens, {work.model.dtype}, remat {work.model.remat}",
         ),
         ("chips", f"{plan.chips} {plan.chip.name}, mesh {_mesh(plan)}"),
-        ("memory on a chip", f"{_gib(memory.total)} GiB{of} GiB"),
+        ("memory on a chip", f"{_gib(memory.total)} of {room} GiB" + ("" if plan.fits else ": does not fit")),
         ("  arguments", f"{_gib(memory.arguments)} GiB"),
         ("  outputs", f"{_gib(memory.outputs)} GiB"),
         ("  temporaries", f"{_gib(memory.temporaries)} GiB"),
