@@ -25,9 +25,10 @@ from command import run_command
 if TYPE_CHECKING:
     from agentprm_jax.training.planning.plan import Plan
 
+ChipName = Literal["v5e", "v5p", "v6e", "a100", "h100"]
 GOAL_MODEL = "qwen2.5-7b"
 TABLE_UNIT = 32
-TABLE_SLICES = (("v5e", TABLE_UNIT), ("v5p", 8), ("v5p", TABLE_UNIT))
+TABLE_SLICES: tuple[tuple[ChipName, int], ...] = (("v5e", TABLE_UNIT), ("v5p", 8), ("v5p", TABLE_UNIT))
 TABLE_COPIES = (2, 4, 8, 16, 32)
 
 
@@ -39,7 +40,7 @@ class PlanConfig:
     """qwen2.5-0.5b, qwen2.5-3b, qwen2.5-7b, llama-3.1-8b, or the path of a config.json in Hugging Face's layout."""
     step: Literal["agentprm", "sft", "score"] = "agentprm"
     """An update of the reward model, an update of an imitating actor, or a forward pass of the scorer."""
-    chip: Literal["v5e", "v5p", "v6e", "a100", "h100"] = "v5e"
+    chip: ChipName = "v5e"
     """Kind of the chips; GPUs are planned by arithmetic alone."""
     chips: int = 32
     """Number of chips: a slice from 8 to 256 (v5e, v6e) or 1024 (v5p), any number of GPUs."""

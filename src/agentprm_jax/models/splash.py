@@ -6,6 +6,7 @@ memory grows with the length and not with its square, forwards and backwards.
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -77,12 +78,19 @@ def _attend_locally(
 
 def _kernel(heads: int, length: int, block: int, interpret: bool) -> Callable[..., Array]:
     """The kernel of one row. What it keeps for the backward pass is called "mixed", as the models' policies know it."""
-    names = ("q", "kv", "q_dkv", "kv_dkv", "q_dq", "kv_dq")
-    return splash.make_splash_mha(
+    kernel = splash.make_splash_mha(
         splash.MultiHeadMask([splash.CausalMask((length, length)) for _ in range(heads)]),
-        block_sizes=splash.BlockSizes(**{f"block_{name}": block for name in names}),
+        block_sizes=splash.BlockSizes(
+            block_q=block,
+            block_kv=block,
+            block_q_dkv=block,
+            block_kv_dkv=block,
+            block_q_dq=block,
+            block_kv_dq=block,
+        ),
         head_shards=1,
         q_seq_shards=1,
         residual_checkpoint_name="mixed",
         interpret=interpret,
     )
+    return cast(Callable[..., Array], kernel)

@@ -162,7 +162,7 @@ def _integer(within: Computation, name: str, known: Mapping[int, int]) -> int:
     if line.opcode == "add":
         return sum(_integer(within, operand, known) for operand in line.operands)
     place = line.integer("index")
-    if line.opcode == "get-tuple-element" and place in known:
+    if line.opcode == "get-tuple-element" and place is not None and place in known:
         return known[place]
     raise ValueError(f"{line.name} is no constant but a {line.opcode}")
 
