@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 import tyro
 
@@ -90,10 +91,13 @@ def memory(config: MemoryConfig, decoder, lora: LoraConfig) -> dict[str, float]:
     )
     tokens, floats = (jax.ShapeDtypeStruct((config.rows, config.row_length), kind) for kind in ("int32", "float32"))
     per_step, per_row = (jax.ShapeDtypeStruct((config.rows, 1, *rest), "float32") for rest in ((4,), ()))
-    steps = [jax.ShapeDtypeStruct(per_step.shape, kind) for kind in ("int32", "bool")]
-    batch = Batch(tokens, tokens, tokens, floats, *steps, per_row, per_row)
+    readouts, step_mask = (jax.ShapeDtypeStruct(per_step.shape, kind) for kind in ("int32", "bool"))
+    shapes: tuple[Any, ...] = (tokens, tokens, tokens, floats, readouts, step_mask, per_row, per_row)
+    batch = Batch(*shapes)
     index = jax.ShapeDtypeStruct((), np.int32)
-    stats = program.train_step.lower(program.frozen, program.abstract, batch, index).compile().memory_analysis()
+    stats = (
+        cast(Any, program.train_step).lower(program.frozen, program.abstract, batch, index).compile().memory_analysis()
+    )
     frozen = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(program.frozen))
     state, temporary = stats.output_size_in_bytes, stats.temp_size_in_bytes
     return {"frozen": frozen, "state": state, "temporary": temporary, "total": frozen + state + temporary}

@@ -50,6 +50,10 @@ class TrainPrmConfig:
     """Low-rank adapters to train instead of the pretrained model."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Processes, each with its own devices; all must see OUTPUT as the same folder."""
+    param_dtype: Literal["stored", "float32"] = "stored"
+    """Type of the decoder's parameters and of the optimizer's moments: that of `init`, or widened to float32."""
+    remat: bool = False
+    """Whether the backward pass computes each block again instead of keeping its activations, to save memory."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -59,6 +63,8 @@ class TrainPrmConfig:
 def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
     import dataclasses
+
+    import jax
 
     from agentprm_jax.data.batch import initial_values, make_examples
     from agentprm_jax.data.packing import pack
@@ -90,15 +96,19 @@ def main(config: TrainPrmConfig) -> None:
 
     initialise_distributed(config.distributed)
     title = f"PRM {config.output.name}"
-    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed"))
+    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed", "remat"))
     if stage.done:
         return
     with stage.clock():
         mesh = make_mesh(config.mesh)
         trajectories = read_trajectories(config.trajectories)
-        decoder, language_model = load_pretrained(config.init, partial(parameter_shardings, mesh))
-        encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
+        stored, language_model = load_pretrained(config.init, partial(parameter_shardings, mesh))
+        encoder = load_encoder(config.init, vocab_size=stored.vocab_size)
+        decoder = dataclasses.replace(stored, remat=config.remat)
         pretrained = {"decoder": language_model["decoder"]}
+        if config.param_dtype == "float32":
+            decoder = dataclasses.replace(decoder, param_dtype="float32")
+            pretrained = jax.tree.map(lambda x: x.astype("float32"), pretrained)
         values = initial_values(trajectories, config.initial_values)
         examples = make_examples(trajectories, encoder, values)
         rows = pack(

@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "src" / "agentprm_jax"
 EXPERIMENTS = PACKAGE.parent.parent / "experiments"
 ROOMS = ("numerics", "models", "data", "envs", "actors", "scoring", "search", "training", "reporting", "commands")
 HEAVY = ("jax", "flax", "orbax", "transformers", "grain", "matplotlib", "minigrid", "openai", "httpx")
-COMMANDS = ("quickstart", "sft", "collect", "train_prm", "evaluate", "bench_gae")
+COMMANDS = ("quickstart", "sft", "collect", "train_prm", "evaluate", "bench_gae", "plan")
 SUBCOMMANDS = ("convert", "score", "export", "import", "show")
 
 

@@ -70,12 +70,52 @@ def test_the_gradient_is_that_of_plain_attention(length):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_there_are_never_more_blocks_than_the_limit_and_they_cover_every_column_once():
-    for length in (1, 63, 64, 65, 511, 512, 513, 4096, 4097):
-        bounds = blockwise._blocks(length)
-        assert len(bounds) <= blockwise.MOST_BLOCKS
-        assert [start for start, _ in bounds] == [0, *(stop for _, stop in bounds[:-1])]
-        assert bounds[-1][1] == length
+def test_there_are_never_more_bands_than_the_limit_and_their_blocks_cover_every_column_once():
+    for length in (1, 63, 64, 65, 511, 512, 513, 4096, 4097, 5000, 32768, 100_000):
+        bands = blockwise._bands(length)
+        assert len(bands) <= blockwise.MOST_BANDS
+        assert [band.start for band in bands] == [0, *(band.stop for band in bands[:-1])]
+        assert length <= bands[-1].stop < length + bands[0].stop
+        assert all((band.stop - band.start) % band.size == 0 for band in bands)
+        assert bands[0].size * length <= max(blockwise.MOST_SCORES, blockwise.SMALLEST_BLOCK * length)
+
+
+@pytest.mark.parametrize("length", [700, 1024])
+def test_bands_of_several_blocks_change_nothing_in_value_and_gradient(length, monkeypatch):
+    *arrays, segments = inputs_of(length)
+    weights = jnp.asarray(np.random.default_rng(1).standard_normal(arrays[0].shape), jnp.float32)
+
+    def value_and_gradient():
+        def total(*arguments):
+            return jnp.sum(blockwise.blockwise_attention(*arguments, segments) * weights)
+
+        return quick_jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(*arrays)
+
+    expected, expected_gradient = value_and_gradient()
+    monkeypatch.setattr(blockwise, "MOST_SCORES", 64 * length)
+    assert blockwise._bands(length)[0].stop > blockwise._bands(length)[0].size
+    value, gradient = value_and_gradient()
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-4)
+    for ours, whole in zip(gradient, expected_gradient, strict=True):
+        np.testing.assert_allclose(ours, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_memory_of_the_gradient_grows_with_the_length_and_not_with_its_square():
+    def temporaries(length):
+        query = jax.ShapeDtypeStruct((1, 1, 1, length, 64), jnp.float32)
+        key = jax.ShapeDtypeStruct((1, 1, length, 64), jnp.float32)
+        segments = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+        def total(queries, keys, values, segments):
+            return jnp.sum(blockwise.blockwise_attention(queries, keys, values, segments))
+
+        lowered = jax.jit(jax.grad(total, argnums=(0, 1, 2))).lower(query, key, key, segments)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    square = 4 * 32_768**2
+    assert temporaries(32_768) < 2.5 * temporaries(16_384)
+    assert temporaries(32_768) < square / 16
 
 
 def test_bfloat16_products_stay_close_to_float32_in_value_and_gradient():

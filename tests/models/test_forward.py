@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agentprm_jax.models import hidden_states, init_reward_model, lm_logits, logical_axes, logits_of, promises
+from agentprm_jax.models.placement import Unconstrained
 from tests.models.tiny_models import (
     BIASED,
     FAMILIES,
@@ -217,12 +218,13 @@ def test_bfloat16_computes_near_float32_and_hands_out_float32_numbers_and_gradie
 def test_constraints_see_every_kind_of_activation_with_one_name_for_each_axis():
     seen = set()
 
-    def note(x, axes):
-        assert x.ndim == len(axes)
-        seen.add(axes)
-        return x
+    class Note(Unconstrained):
+        def __call__(self, x, axes):
+            assert x.ndim == len(axes)
+            seen.add(axes)
+            return x
 
-    lm_logits(PLAIN, language_model(PLAIN), random_tokens(2, 4), constrain=note)
+    lm_logits(PLAIN, language_model(PLAIN), random_tokens(2, 4), constrain=Note())
     assert seen == {
         ("batch", None, None),
         ("batch", None, "heads", None),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from agentprm_jax.models.blockwise import blockwise_attention
+from agentprm_jax.models.placement import Constrain, compiled_for, unconstrained
 from agentprm_jax.models.products import contract
 
 
@@ -36,20 +37,25 @@ def attend(
     values: Float[Array, "b k t e"],
     past: Past | None,
     context: Context,
+    constrain: Constrain = unconstrained,
 ) -> Float[Array, "b h t e"]:
     """Attention of one layer: over the call's own tokens, and over the past where there is one.
 
-    This is the one place that chooses an implementation.
+    This is the one place that chooses an implementation: splash attention where the mesh is of TPUs, unless there is a
+    past or there are branches, which its kernel does not know; else attention in blocks. Neither ever holds the scores
+    of all pairs of tokens.
     """
     b, h, t, e = queries.shape
     groups = queries.reshape(b, keys.shape[1], -1, t, e)
-    if past is None:
-        segments = jnp.zeros((b, t), jnp.int32) if context.segments is None else context.segments
-        mixed = blockwise_attention(groups, keys, values, segments, context.branches)
-    else:
+    if past is not None:
         assert context.lengths is not None, "A past comes with the number of its visible columns."
-        mixed = cached_attention(groups, keys, values, past, context.lengths)
-    return mixed.reshape(b, h, t, e)
+        return cached_attention(groups, keys, values, past, context.lengths).reshape(b, h, t, e)
+    segments = jnp.zeros((b, t), jnp.int32) if context.segments is None else context.segments
+    if context.branches is None and compiled_for(constrain) == "tpu":
+        from agentprm_jax.models.splash import splash_attention  # Pallas costs a second that only TPUs should pay
+
+        return splash_attention(queries, keys, values, segments, constrain)
+    return blockwise_attention(groups, keys, values, segments, context.branches).reshape(b, h, t, e)
 
 
 def cached_attention(

@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from agentprm_jax.models.attention import Context, Past
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
-from agentprm_jax.models.layers import Constrain, unconstrained
 from agentprm_jax.models.parameters import Params, apply
+from agentprm_jax.models.placement import Constrain, unconstrained
 from agentprm_jax.models.rope import rotation
 
 

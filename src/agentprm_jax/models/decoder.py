@@ -8,8 +8,9 @@ from jaxtyping import Array, Float, Int
 
 from agentprm_jax.models.attention import Context, Past
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.layers import SAVED, Block, Constrain, RMSNorm, unconstrained
+from agentprm_jax.models.layers import SAVED, Block, RMSNorm
 from agentprm_jax.models.parameters import declare
+from agentprm_jax.models.placement import Constrain, unconstrained
 
 
 class Decoder(nn.Module):

@@ -11,8 +11,8 @@ from agentprm_jax.models.attention import Context
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
 from agentprm_jax.models.heads import LanguageModelHead, ValueHead, gather_tokens, logits_from
-from agentprm_jax.models.layers import Constrain, unconstrained
 from agentprm_jax.models.parameters import Params, apply, init_boxed
+from agentprm_jax.models.placement import Constrain, unconstrained
 from agentprm_jax.models.rope import rotation
 
 Kind = Literal["language_model", "reward_model"]

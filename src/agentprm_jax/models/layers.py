@@ -1,8 +1,5 @@
 """The parts of a decoder block as Linen modules; each declares parameters and calls functions."""
 
-from collections.abc import Callable
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,20 +9,13 @@ from jaxtyping import Array, Float
 from agentprm_jax.models.attention import Context, Past, attend
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.parameters import LORA_A, LORA_B, declare, given
+from agentprm_jax.models.placement import Constrain, unconstrained
 from agentprm_jax.models.products import product
 from agentprm_jax.models.rope import rotate
-
-Constrain = Callable[[Any, tuple[str | None, ...]], Any]
-"""Pins the sharding of an activation given the logical names of its axes; the identity on one device."""
 
 SAVED = ("query", "key", "value", "mixed", "log_sum", "mid", "gate", "up")
 """Names of the activations worth keeping for the backward pass: results of products. Norms, rotations and gates are
 cheaper to compute again than to write and read."""
-
-
-def unconstrained(x: Any, axes: tuple[str | None, ...]) -> Any:
-    """The `Constrain` that does nothing."""
-    return x
 
 
 def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, "d"], eps: float) -> Float[Array, "*b d"]:
@@ -115,7 +105,8 @@ class Attention(nn.Module):
             queries = RMSNorm(c, "head_dim", name="query_norm")(queries)
             keys = RMSNorm(c, "head_dim", name="key_norm")(keys)
         present = Past(_heads_first(rotate(keys, context.cos, context.sin)), _heads_first(values))
-        mixed = attend(_heads_first(rotate(queries, context.cos, context.sin)), *present, past, context)
+        rotated = _heads_first(rotate(queries, context.cos, context.sin))
+        mixed = attend(rotated, *present, past, context, self.constrain)
         out = Projection(c, (c.heads, c.head_dim), (c.embed,), ("heads", "head_dim", "embed"), name="out")
         return out(_heads_first(mixed).reshape(len(flat), -1)).reshape(x.shape), present
 

@@ -14,6 +14,7 @@ from agentprm_jax.data.tokenizer_files import check_vocabulary
 from agentprm_jax.data.trajectory import Message, Trajectory
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
+from agentprm_jax.models.placement import Constrain, unconstrained
 from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.scoring.config import TOKENS_PER_BATCH
 from agentprm_jax.scoring.prm_files import PrmRecord, load_prm, save_prm, to_json
@@ -48,6 +49,7 @@ class Prm:
         method: str = "agentprm",
         training: Mapping[str, Any] | None = None,
         tokens_per_batch: int = TOKENS_PER_BATCH,
+        constrain: Constrain = unconstrained,
     ):
         """Puts the parameters on the device.
 
@@ -60,6 +62,7 @@ class Prm:
             method: how it was trained.
             training: whatever else is worth keeping; JSON.
             tokens_per_batch: tokens of a full forward pass.
+            constrain: pins activations to the mesh that the parameters lie on.
 
         Raises:
             ValueError: the parameters have no value head, the tokenizer has more tokens than the model, or `training`
@@ -78,6 +81,7 @@ class Prm:
         self.training = to_json(training or {})
         self.tokens_scored = 0
         self._tokens_per_batch = tokens_per_batch
+        self._constrain = constrain
         self._params = jax.tree.map(jnp.asarray, params)
 
     @classmethod
@@ -181,7 +185,9 @@ class Prm:
 
     def _values(self, trees: Sequence[Tree]) -> list[Float32[np.ndarray, "u"]]:
         self.tokens_scored += sum(len(tree.tokens) for tree in trees)
-        return read_values(self.config, self._params, trees, self._tokens_per_batch) if trees else []
+        if not trees:
+            return []
+        return read_values(self.config, self._params, trees, self._tokens_per_batch, self._constrain)
 
 
 def _parts(members: Sequence[int], actions: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:

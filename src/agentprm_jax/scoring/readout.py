@@ -12,6 +12,7 @@ from agentprm_jax.data.encode import EncodedTrajectory
 from agentprm_jax.data.packing import ROW_LENGTHS, assign_rows
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, gather_tokens, hidden_states, values_of
+from agentprm_jax.models.placement import Constrain, unconstrained
 
 _SHORTEST_ROW = 256
 
@@ -58,21 +59,27 @@ class ReadoutRows(NamedTuple):
     tokens: Any  # int32 [b, t]
     positions: Any  # int32 [b, t]
     segments: Any  # int32 [b, t]; trees, from 1
-    branches: Any  # int32 [b, t]
+    branches: Any  # int32 [b, t]; None where no tree has one
     readouts: Any  # int32 [b, u]; 0 where there is nothing to read
 
 
-@partial(jax.jit, static_argnames="config")
-def read_rows(config: DecoderConfig, params: Params, rows: ReadoutRows) -> Float[Array, "b u"]:
+@partial(jax.jit, static_argnames=("config", "constrain"))
+def read_rows(
+    config: DecoderConfig, params: Params, rows: ReadoutRows, constrain: Constrain = unconstrained
+) -> Float[Array, "b u"]:
     """Values at the read-outs of each row, float32."""
     hidden = hidden_states(
-        config, params["decoder"], rows.tokens, rows.positions, rows.segments, branches=rows.branches
+        config, params["decoder"], rows.tokens, rows.positions, rows.segments, constrain, branches=rows.branches
     )
     return values_of(config, params, gather_tokens(hidden, rows.readouts))
 
 
 def read_values(
-    config: DecoderConfig, params: Params, trees: Sequence[Tree], tokens_per_batch: int
+    config: DecoderConfig,
+    params: Params,
+    trees: Sequence[Tree],
+    tokens_per_batch: int,
+    constrain: Constrain = unconstrained,
 ) -> list[Float32[np.ndarray, "u"]]:
     """The value at every read-out of every tree.
 
@@ -84,6 +91,7 @@ def read_values(
         params: a reward model.
         trees: what to value.
         tokens_per_batch: tokens of a full forward pass; at least one row is taken.
+        constrain: pins activations to the mesh that the parameters lie on.
 
     Returns:
         One array for each tree, in order.
@@ -91,7 +99,7 @@ def read_values(
     values: dict[int, np.ndarray] = {}
     for length, places in _by_row_length(trees).items():
         group = [trees[place] for place in places]
-        for member, read in _read_group(config, params, group, length, max(1, tokens_per_batch // length)):
+        for member, read in _read_group(config, params, group, length, max(1, tokens_per_batch // length), constrain):
             values[places[member]] = read
     return [values[place] for place in range(len(trees))]
 
@@ -108,7 +116,7 @@ def _by_row_length(trees: Sequence[Tree]) -> dict[int, list[int]]:
 
 
 def _read_group(
-    config: DecoderConfig, params: Params, trees: Sequence[Tree], length: int, full: int
+    config: DecoderConfig, params: Params, trees: Sequence[Tree], length: int, full: int, constrain: Constrain
 ) -> Iterator[tuple[int, Float32[np.ndarray, "u"]]]:
     """Values of trees that share rows of one length, with their places.
 
@@ -119,7 +127,7 @@ def _read_group(
     waiting = []
     for chosen in _batches(rows, full):
         laid = _lay_out([[trees[member] for member in row] for row in chosen], length, room)
-        waiting.append((chosen, read_rows(config, params, laid)))
+        waiting.append((chosen, read_rows(config, params, laid, constrain)))
     for chosen, lines in waiting:
         for row, line in zip(chosen, np.asarray(lines), strict=True):
             start = 0
@@ -149,7 +157,7 @@ def _lay_out(rows: Sequence[Sequence[Tree]], length: int, room: int) -> ReadoutR
             laid.segments[row, place], laid.branches[row, place] = segment, tree.branches
             laid.readouts[row, read : read + len(tree.readouts)] = start + tree.readouts
             start, read = place.stop, read + len(tree.readouts)
-    return laid
+    return laid if laid.branches.any() else laid._replace(branches=None)
 
 
 def _power_of_two(needed: int) -> int:

@@ -4,6 +4,7 @@ Distribution is XLA's: arrays carry shardings, `jax.jit` with `in_shardings` and
 pjit) partitions the program. One device is the mesh of shape 1x1x1.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from agentprm_jax.models.placement import Constrain, LogicalAxes
 from agentprm_jax.training.config import MeshConfig
 
 PyTree = Any
-LogicalAxes = tuple[str | None, ...]
-Constrain = Callable[[jax.Array, LogicalAxes], jax.Array]
 
 MESH_AXES = ("data", "fsdp", "tensor")
 ROW_AXES = ("data", "fsdp")
@@ -145,16 +145,35 @@ def row_share(mesh: Mesh) -> tuple[int, int]:
     return mine[0] // len(mine), shards // len(mine)
 
 
-def make_constrain(mesh: Mesh) -> Constrain:
-    """Returns `constrain(x, axes)`, which models call where an activation should lie as the table says."""
+@dataclasses.dataclass(frozen=True)
+class MeshConstrain:
+    """The `Constrain` by which activations lie on a mesh as the table says."""
 
-    def constrain(x: jax.Array, axes: LogicalAxes) -> jax.Array:
+    mesh: Mesh
+    """Where the program runs."""
+
+    def spec(self, axes: LogicalAxes) -> PartitionSpec:
+        """How an activation with these axes lies on the mesh.
+
+        Raises:
+            ValueError: if a name is not in the table, or two dimensions would lie on one mesh axis.
+        """
+        return partition_spec(axes, "An activation")
+
+    def __call__(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """Pins the activation.
+
+        Raises:
+            ValueError: as `spec` does, or if the number of names is not the number of dimensions.
+        """
         if len(axes) != x.ndim:
             raise ValueError(f"An activation of shape {x.shape} got {len(axes)} logical axes: {axes}.")
-        spec = partition_spec(axes, f"An activation of shape {x.shape}")
-        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+        return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, self.spec(axes)))
 
-    return constrain
+
+def make_constrain(mesh: Mesh) -> Constrain:
+    """Returns `constrain(x, axes)`, which models call where an activation should lie as the table says."""
+    return MeshConstrain(mesh)
 
 
 def path_name(path: Sequence[Any]) -> str:

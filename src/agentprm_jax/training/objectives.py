@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from agentprm_jax.models import DecoderConfig, lm_logits, promises
+from agentprm_jax.models.placement import Constrain
 from agentprm_jax.numerics.losses import agentprm_loss, cross_entropy, orm_loss, value_loss
 from agentprm_jax.numerics.steps import last_step
 from agentprm_jax.numerics.targets import PromiseTargets, promise_targets
 from agentprm_jax.numerics.weighted import Weighted
 from agentprm_jax.training.config import PrmObjectiveConfig
-from agentprm_jax.training.mesh import Constrain
 
 PyTree = Any
 

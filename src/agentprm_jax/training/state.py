@@ -123,9 +123,15 @@ def _place(name: str, given: PyTree, wanted: PyTree, signature: Callable[[Any], 
         got, expected = ("nothing" if leaf is None else signature(leaf) for leaf in leaves)
         if got != expected:
             raise ValueError(f"Pretrained parameter {name}/{path}: expected {expected}, got {got}.")
-    return jax.tree.map(
-        lambda leaf, like: jax.device_put(leaf.astype(like.dtype, copy=False), like.sharding), given, wanted
-    )
+    return jax.tree.map(_put, given, wanted)
+
+
+def _put(leaf: Any, like: Any) -> jax.Array:
+    """A leaf in its type and its place; of the host's, every process puts its own parts on its own devices."""
+    cast = leaf.astype(like.dtype, copy=False)
+    if isinstance(leaf, jax.Array):
+        return jax.device_put(cast, like.sharding)
+    return jax.make_array_from_callback(cast.shape, like.sharding, lambda index: cast[index])
 
 
 def _signature(leaf: Any) -> str:

@@ -1,0 +1,53 @@
+"""Where activations lie: what a forward pass is told of the devices that it is compiled for."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from jax.sharding import Mesh, PartitionSpec
+
+LogicalAxes = tuple[str | None, ...]
+
+
+@runtime_checkable
+class Constrain(Protocol):
+    """Pins the sharding of an activation given the logical names of its axes; the identity where there is no mesh."""
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """Devices that the program is compiled for, which need not be those of this machine; None: any one device."""
+        ...
+
+    def spec(self, axes: LogicalAxes) -> PartitionSpec:
+        """How an activation with these axes lies on the mesh."""
+        ...
+
+    def __call__(self, x: Any, axes: LogicalAxes) -> Any:
+        """The activation, pinned."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unconstrained:
+    """The `Constrain` that does nothing."""
+
+    mesh: None = None
+
+    def spec(self, axes: LogicalAxes) -> PartitionSpec:
+        """Every axis whole."""
+        return PartitionSpec(*(None for _ in axes))
+
+    def __call__(self, x: Any, axes: LogicalAxes) -> Any:
+        """The activation itself."""
+        del axes
+        return x
+
+
+unconstrained = Unconstrained()
+
+
+def compiled_for(constrain: Constrain) -> str | None:
+    """Platform of the devices that the program is compiled for ("tpu", "gpu", "cpu"); None where it is not told.
+
+    It is asked of the mesh and not of this machine: a program for a TPU slice may be compiled on a host without one.
+    """
+    return None if constrain.mesh is None else constrain.mesh.devices.flat[0].platform

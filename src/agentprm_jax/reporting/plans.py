@@ -1,0 +1,158 @@
+"""Plans of steps on accelerators: as text for the terminal, and as the table of a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.console
+
+    from agentprm_jax.training.planning.plan import Plan
+
+GIB = 2**30
+BEGIN, END = "<!-- begin of the table -->", "<!-- end of the table -->"
+HEADER = (
+    *("model", "chips", "mesh (data, fsdp, tensor)", "GiB on a chip", "least time of a step, s", "tokens/s at best"),
+    *("utilisation at most", "limited by", "time for a token against 32 chips"),
+)
+COMPARED = 32
+"""Chips against whose time for a token that of the other slices of the same kind is set."""
+
+
+def describe(plans: Sequence[Plan]) -> rich.console.Group:
+    """Everything about the first plan, and how the others compare to it."""
+    from rich.console import Group
+    from rich.table import Table
+
+    best = plans[0]
+    details = Table.grid(padding=(0, 2))
+    for name, value in _details(best):
+        details.add_row(name, value)
+    parts: list[rich.console.RenderableType] = [details]
+    if best.costs is not None:
+        parts += ["", _exchanges(best)]
+    if len(plans) > 1:
+        compared = Table("mesh (data, fsdp, tensor)", "GiB on a chip", "step, s", "limited by", "utilisation at most")
+        for plan in plans:
+            compared.add_row(_mesh(plan), _gib(plan.memory.total), _step(plan), _limit(plan), _utilisation(plan))
+        parts += ["", compared, f"Suggested: mesh {_mesh(best)}." if best.fits else "None of these fits in memory."]
+    return Group(*parts)
+
+
+def with_table(page: str, plans: Mapping[str, Sequence[Plan]], goal_model: str) -> str:
+    """The page with what stands between its two marks made anew: the table, and whether the goals are met.
+
+    Args:
+        page: the page's text.
+        plans: the plans of each model.
+        goal_model: the model for which the goals are set.
+
+    Raises:
+        ValueError: the page does not have each mark once, in order.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise ValueError(f"The page should hold the marks {BEGIN} and {END} once each, in this order.")
+    before, rest = page.split(BEGIN)
+    after = rest.split(END)[1]
+    lines = [_line(HEADER), _line(["---"] * len(HEADER))]
+    lines += [_line(_row(name, plan, group)) for name, group in plans.items() for plan in group]
+    lines += ["", *(_line(row) for row in [("goal", "found", ""), ("---",) * 3, *_goals(plans[goal_model])])]
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}"
+
+
+def _goals(group: Sequence[Plan]) -> list[tuple[str, str, str]]:
+    """Each goal with what was found and whether that meets it."""
+    by_slice = {(plan.chip.name, plan.chips): plan for plan in group}
+    small, unit, large = (by_slice[place] for place in (("v5e", 32), ("v5p", 32), ("v5p", 1024)))
+    growth = large.chip_seconds_per_token / unit.chip_seconds_per_token - 1
+    found = [
+        ("fits 32 chips of v5e", f"{_gib(small.memory.total)} of {_gib(small.chip.hbm_bytes)} GiB", small.fits),
+        ("utilisation at most above 50 % there", _utilisation(small), small.utilisation > 0.5),
+        ("a token costs less than 10 % more on 1,024 chips than on 32 (v5p)", f"{100 * growth:+.1f} %", growth < 0.1),
+    ]
+    return [(goal, figure, "met" if met else "missed") for goal, figure, met in found]
+
+
+def _row(name: str, plan: Plan, group: Sequence[Plan]) -> list[str]:
+    same = [one for one in group if one.chip.name == plan.chip.name and one.chips == COMPARED]
+    against = "" if not plan.fits or not same else f"{plan.chip_seconds_per_token / same[0].chip_seconds_per_token:.2f}"
+    speed = "" if not plan.fits else f"{plan.chips / plan.chip_seconds_per_token:,.0f}"
+    chips = f"{plan.chips} {plan.chip.name}" + (" *" if plan.scaled else "")
+    return [
+        *(name, chips, _mesh(plan), _gib(plan.memory.total), _step(plan), speed),
+        *(_utilisation(plan), _limit(plan), against),
+    ]
+
+
+def _details(plan: Plan) -> list[tuple[str, str]]:
+    memory, work = plan.memory, plan.workload
+    room = _gib(memory.available or plan.chip.hbm_bytes)
+    lines = [
+        (
+            "step",
+            f"{work.step}, {work.rows} rows of {work.length:,} tokens, {work.model.dtype}, remat {work.model.remat}",
+        ),
+        ("chips", f"{plan.chips} {plan.chip.name}, mesh {_mesh(plan)}"),
+        ("memory on a chip", f"{_gib(memory.total)} of {room} GiB" + ("" if plan.fits else ": does not fit")),
+        ("  arguments", f"{_gib(memory.arguments)} GiB"),
+        ("  outputs", f"{_gib(memory.outputs)} GiB"),
+        ("  temporaries", f"{_gib(memory.temporaries)} GiB"),
+    ]
+    if plan.costs is not None:
+        received = sum(collective.received for collective in plan.costs.collectives)
+        lines += [
+            ("operations of a chip", f"{plan.costs.flops / 1e12:,.1f} T"),
+            ("traffic of main memory", f"{plan.costs.memory_bytes / 1e9:,.1f} GB"),
+            ("received from other chips", f"{received / 1e9:,.2f} GB"),
+        ]
+    if plan.roofline is not None:
+        roof = plan.roofline
+        lines += [
+            ("least time of a step", f"{roof.seconds:.3f} s, limited by {roof.limit}"),
+            ("", f"compute {roof.compute:.3f} s, memory {roof.memory:.3f} s, exchange {roof.exchange:.3f} s"),
+            ("with nothing hidden", f"{roof.unhidden:.3f} s"),
+            ("operations of the model", f"{work.model_flops / plan.chips / 1e12:,.1f} T a chip"),
+            ("utilisation at most", _utilisation(plan)),
+        ]
+    return lines
+
+
+def _exchanges(plan: Plan) -> rich.console.RenderableType:
+    from rich.table import Table
+
+    assert plan.costs is not None, "Only a compiled program has exchanges to show."
+    times, received = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
+    for collective in plan.costs.collectives:
+        key = (collective.kind, len(collective.group))
+        times[key] += collective.times
+        received[key] += round(collective.received)
+    table = Table("exchange", "chips in a group", "times", "GB received by a chip")
+    for (kind, size), total in received.most_common():
+        table.add_row(kind, str(size), f"{times[kind, size]:,}", f"{total / 1e9:,.3f}")
+    return table
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _mesh(plan: Plan) -> str:
+    return ", ".join(map(str, plan.mesh.shape))
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f}"
+
+
+def _step(plan: Plan) -> str:
+    return "does not fit" if plan.roofline is None or not plan.fits else f"{plan.roofline.seconds:.3f}"
+
+
+def _limit(plan: Plan) -> str:
+    return "" if plan.roofline is None or not plan.fits else plan.roofline.limit
+
+
+def _utilisation(plan: Plan) -> str:
+    return f"{100 * plan.utilisation:.0f} %" if plan.fits else ""

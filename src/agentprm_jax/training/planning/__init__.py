@@ -1,0 +1,1 @@
+"""What a step will need on hardware that is not here: chips, work, compiled programs, rooflines."""

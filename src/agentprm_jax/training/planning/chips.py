@@ -1,0 +1,85 @@
+"""Accelerators: what each kind of chip can do, and the slices it comes in. Numbers of the makers' data sheets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Peak rates of one chip."""
+
+    name: str
+    """As users call it."""
+    flops: float
+    """Products and sums of bfloat16 a second."""
+    hbm_bytes: float
+    """Main memory."""
+    hbm_bandwidth: float
+    """Bytes a second from or to main memory."""
+
+
+@dataclass(frozen=True)
+class Tpu(Chip):
+    """A TPU chip; chips form a torus, in which each has two links along every dimension."""
+
+    link_bandwidth: float
+    """Bytes a second that one link brings in (as many go out)."""
+    wraps: tuple[int, ...]
+    """Sizes of a dimension at which its two ends are joined."""
+    slices: Mapping[int, str]
+    """Topology by number of chips, as libtpu names it."""
+
+    def is_ring(self, size: int) -> bool:
+        """Whether a dimension of so many chips is a ring and not a line."""
+        return size in self.wraps
+
+
+@dataclass(frozen=True)
+class Gpu(Chip):
+    """A GPU; those of one host are joined more tightly than hosts are."""
+
+    host_bandwidth: float
+    """Bytes a second into one GPU from others of its host (NVLink)."""
+    network_bandwidth: float
+    """Bytes a second into one GPU from other hosts."""
+    per_host: int = 8
+    """GPUs of a host."""
+
+
+_FLAT = {8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
+_CUBES = {
+    8: "2x2x2",
+    16: "2x2x4",
+    32: "2x4x4",
+    64: "4x4x4",
+    128: "4x4x8",
+    256: "4x8x8",
+    512: "8x8x8",
+    1024: "8x8x16",
+}
+
+TPUS: Mapping[str, Tpu] = {
+    "v5e": Tpu("v5e", 197e12, 16 * GIB, 819e9, 45e9, (16,), _FLAT),
+    "v5p": Tpu("v5p", 459e12, 95 * GIB, 2765e9, 90e9, tuple(range(4, 65, 4)), _CUBES),
+    "v6e": Tpu("v6e", 918e12, 32 * GIB, 1640e9, 90e9, (16,), _FLAT),
+}
+GPUS: Mapping[str, Gpu] = {
+    "a100": Gpu("a100", 312e12, 80 * GIB, 2039e9, 300e9, 25e9),
+    "h100": Gpu("h100", 989e12, 80 * GIB, 3350e9, 450e9, 50e9),
+}
+
+
+def topology_name(chip: Tpu, chips: int) -> str:
+    """The name of a slice, such as v5p:2x4x4.
+
+    Raises:
+        ValueError: there is no such slice.
+    """
+    if chips not in chip.slices:
+        raise ValueError(
+            f"There is no slice of {chips} {chip.name} chips; there are those of {', '.join(map(str, chip.slices))}. "
+            "Several slices that are joined by a network are not planned here."
+        )
+    return f"{chip.name}:{chip.slices[chips]}"

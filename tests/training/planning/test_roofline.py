@@ -1,0 +1,140 @@
+"""Laws of the arithmetic around a compiled program: work, links, limits, copies, meshes, GPUs."""
+
+import itertools
+import math
+import pathlib
+from dataclasses import replace
+
+import jax
+import pytest
+
+from agentprm_jax.models import init_language_model, init_reward_model
+from agentprm_jax.training.config import MeshConfig
+from agentprm_jax.training.planning.arithmetic import gpu_estimate
+from agentprm_jax.training.planning.chips import GIB, GPUS, TPUS, topology_name
+from agentprm_jax.training.planning.costs import Collective, Costs
+from agentprm_jax.training.planning.plan import Plan, best_first, side_by_side
+from agentprm_jax.training.planning.presets import MODELS, named_model
+from agentprm_jax.training.planning.programs import Memory
+from agentprm_jax.training.planning.roofline import Roofline, links, tpu_roofline
+from agentprm_jax.training.planning.work import Workload, all_parameters, matrix_parameters, mesh_shapes, state_bytes
+
+RECORDED = pathlib.Path(__file__).parents[2] / "recorded" / "models"
+SEVEN = named_model("qwen2.5-7b", dtype="bfloat16", param_dtype="float32", remat=True)
+WORK = Workload(SEVEN, "agentprm", rows=32, length=4096)
+
+
+def torus(*sizes):
+    return list(itertools.product(*map(range, sizes)))
+
+
+def exchange(group, payload=1e9, times=1):
+    return Collective("all-gather", tuple(group), payload, times)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("step", ["agentprm", "sft"])
+def test_parameters_are_as_many_as_the_library_makes(name, step):
+    init = init_language_model if step == "sft" else init_reward_model
+    shapes = jax.eval_shape(lambda key: init(MODELS[name], key), jax.random.key(0))
+    assert all_parameters(MODELS[name], step) == sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("qwen2.5-0.5b", 0.49), ("qwen2.5-3b", 3.09), ("qwen2.5-7b", 7.62), ("llama-3.1-8b", 8.03)]
+)
+def test_presets_have_the_sizes_that_their_makers_give(name, billions):
+    assert all_parameters(MODELS[name], "sft") / 1e9 == pytest.approx(billions, abs=0.006)
+
+
+def test_training_needs_six_operations_for_each_parameter_and_token_and_attention():
+    pairs = WORK.rows * 4096 * 4097 / 2
+    attention = 3 * 2 * 2 * pairs * SEVEN.layers * SEVEN.heads * SEVEN.head_dim
+    assert WORK.model_flops == 6 * matrix_parameters(SEVEN, head=False) * WORK.tokens + attention
+    assert replace(WORK, step="score").model_flops * 3 == WORK.model_flops
+
+
+def test_state_for_training_is_parameters_two_moments_and_gradients():
+    assert state_bytes(WORK) == 4 * state_bytes(replace(WORK, step="score")) == 16 * all_parameters(SEVEN, "agentprm")
+
+
+def test_a_group_uses_two_links_along_rings_and_one_along_lines():
+    chip = TPUS["v5p"]
+    whole = torus(2, 4, 4)
+    assert links(chip, exchange(range(32)), whole) == 1 + 2 + 2
+    assert links(chip, exchange(range(4)), whole) == 2
+    assert links(chip, exchange((0, 16)), whole) == 1
+    assert links(TPUS["v5e"], exchange(range(32)), torus(4, 8, 1)) == 2
+    assert links(TPUS["v5e"], exchange(range(256)), torus(16, 16, 1)) == 4
+
+
+def test_the_slowest_of_three_sets_the_time_and_gives_its_name():
+    chip = TPUS["v5e"]
+    costs = Costs(2 * chip.flops, 1 * chip.hbm_bandwidth, (exchange(range(8), chip.link_bandwidth, times=6),))
+    roof = tpu_roofline(chip, costs, torus(2, 4, 1))
+    assert (roof.compute, roof.memory, roof.exchange) == pytest.approx((2, 1, 3))
+    assert roof.seconds == roof.exchange
+    assert roof.limit == "exchange"
+    assert roof.unhidden == pytest.approx(6)
+    assert roof.utilisation(chip.flops, chip.flops) == pytest.approx(1 / 3)
+
+
+def made_plan(seconds=1.0, memory=8 * GIB, mesh=(1, 32, 1)):
+    costs = Costs(1e12, 1e9, ())
+    roof = Roofline(seconds, 0.5, 0.1)
+    return Plan(TPUS["v5p"], MeshConfig(*mesh), WORK, Memory(memory, 0, 0, None), costs, roof)
+
+
+def test_copies_side_by_side_cost_the_reduction_of_gradients_and_nothing_else():
+    one, many = made_plan(), side_by_side(made_plan(), 32)
+    assert (many.chips, many.workload.rows, many.mesh.shape, many.scaled) == (1024, 1024, (32, 32, 1), True)
+    gradients = 4 * all_parameters(SEVEN, "agentprm") / 32
+    more = 2 * gradients * 31 / 32 / TPUS["v5p"].link_bandwidth
+    assert many.roofline.exchange - one.roofline.exchange == pytest.approx(more)
+    assert (many.roofline.compute, many.roofline.memory, many.memory) == (one.roofline.compute, 0.5, one.memory)
+    assert many.chip_seconds_per_token == one.chip_seconds_per_token  # hidden behind the products
+
+
+def test_what_fits_comes_before_what_does_not_and_the_quick_before_the_slow():
+    quick, slow, large = made_plan(1.0), made_plan(2.0), made_plan(0.6, memory=96 * GIB)
+    assert not large.fits
+    assert best_first([large, slow, quick]) == [quick, slow, large]
+    assert large.utilisation == 0
+
+
+@pytest.mark.parametrize("chips", [8, 32, 128, 1024])
+def test_every_mesh_to_try_uses_all_chips_and_divides_the_model(chips):
+    shapes = mesh_shapes(chips, SEVEN, rows=None)
+    assert len(set(shapes)) == len(shapes) >= 3
+    for data, fsdp, tensor in shapes:
+        assert data * fsdp * tensor == chips
+        assert SEVEN.kv_heads % tensor == SEVEN.embed % fsdp == 0
+    assert all(8 % (data * fsdp) == 0 for data, fsdp, _ in mesh_shapes(chips, SEVEN, rows=8))
+
+
+def test_a_slice_that_is_not_sold_is_refused():
+    assert topology_name(TPUS["v5e"], 32) == "v5e:4x8"
+    for tpu in TPUS.values():
+        assert all(math.prod(map(int, name.split("x"))) == chips for chips, name in tpu.slices.items())
+    with pytest.raises(ValueError, match="no slice of 512 v5e chips"):
+        topology_name(TPUS["v5e"], 512)
+
+
+def test_an_unknown_model_is_refused_and_a_config_json_is_read(tmp_path):
+    with pytest.raises(ValueError, match=r"should be one of qwen2\.5-0\.5b"):
+        named_model("gpt-5", dtype="bfloat16", param_dtype="float32", remat=True)
+    path = tmp_path / "config.json"
+    path.write_bytes((RECORDED / "llama" / "config.json").read_bytes())
+    assert named_model(str(path), dtype="bfloat16", param_dtype="float32", remat=False).dtype == "bfloat16"
+
+
+def test_gpus_share_state_and_take_longer_over_the_network_than_inside_a_host():
+    chip = GPUS["h100"]
+    one, host, hosts = (gpu_estimate(chip, replace(WORK, rows=n), MeshConfig(1, n, 1)) for n in (1, 8, 16))
+    assert one.state == 8 * host.state == 16 * hosts.state == state_bytes(WORK)
+    assert one.roofline.exchange == 0 < host.roofline.exchange < hosts.roofline.exchange
+    assert one.roofline.compute == pytest.approx(hosts.roofline.compute)
+    kept = gpu_estimate(chip, replace(WORK, model=replace(SEVEN, remat=False)), MeshConfig(1, 32, 1))
+    again = gpu_estimate(chip, WORK, MeshConfig(1, 32, 1))
+    assert kept.activations > again.activations
+    assert kept.roofline.compute < again.roofline.compute

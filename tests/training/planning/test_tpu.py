@@ -1,0 +1,101 @@
+"""What libtpu makes of the library's own steps, compiled for slices that are not here; skipped where it is absent."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from agentprm_jax.models import DecoderConfig
+from agentprm_jax.models.attention import Context, attend
+from agentprm_jax.training import MeshConfig, make_constrain, make_mesh
+from agentprm_jax.training.planning.costs import count_costs
+from agentprm_jax.training.planning.hlo import parse_module
+from agentprm_jax.training.planning.plan import plan_step
+from agentprm_jax.training.planning.programs import compile_step, lower_step, tpu_devices
+from agentprm_jax.training.planning.work import Workload, matrix_parameters
+
+pytest.importorskip("libtpu", reason="libtpu comes with the dependency group tpu")
+pytestmark = pytest.mark.slow
+
+MODEL = DecoderConfig(
+    vocab_size=1024,
+    embed=512,
+    mlp=1024,
+    layers=5,
+    heads=4,
+    kv_heads=2,
+    head_dim=128,
+    rope_theta=1e4,
+    norm_eps=1e-6,
+    max_positions=4096,
+    qkv_bias=True,
+    dtype="bfloat16",
+    remat=True,
+)
+WORK = Workload(MODEL, "agentprm", rows=8, length=1024)
+
+
+def attention_gradient(heads, length, width, dtype, branches=False):
+    """The gradient of attention, compiled for one v5p chip."""
+    constrain = make_constrain(make_mesh(MeshConfig(), tpu_devices("v5p:2x2x1")))
+    array = jax.ShapeDtypeStruct((1, heads, length, width), dtype)
+    ids = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+    def total(queries, keys, values, segments):
+        context = Context(None, None, segments, None, segments if branches else None)
+        return jnp.sum(attend(queries, keys, values, None, context, constrain).astype(jnp.float32))
+
+    gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2)), in_shardings=constrain_whole(constrain))
+    return gradient.lower(array, array, array, ids).compile()
+
+
+def constrain_whole(constrain):
+    return jax.NamedSharding(constrain.mesh, jax.P())
+
+
+@pytest.mark.parametrize(("width", "dtype"), [(128, jnp.bfloat16), (64, jnp.bfloat16), (128, jnp.float32)])
+def test_attention_over_32k_tokens_holds_no_square_of_scores(width, dtype):
+    heads, length = 8, 32_768
+    compiled = attention_gradient(heads, length, width, dtype)
+    assert "splash_mha_dkv" in compiled.as_text()
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * heads * length**2 / 50
+
+
+def test_attention_with_branches_over_32k_tokens_holds_no_square_of_scores_either():
+    compiled = attention_gradient(8, 32_768, 128, jnp.bfloat16, branches=True)
+    assert "splash" not in compiled.as_text()
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * 8 * 32_768**2 / 10
+
+
+@pytest.mark.parametrize("mesh", [(1, 8, 1), (2, 2, 2)])
+def test_operations_of_a_compiled_update_are_those_of_the_model_and_what_is_computed_again(mesh):
+    compiled = compile_step(lower_step(WORK, make_mesh(MeshConfig(*mesh), tpu_devices("v5e:2x4"))))
+    costs = count_costs(parse_module(compiled.text))
+    parameters, tokens = matrix_parameters(MODEL, head=False), WORK.tokens
+    last_products = MODEL.layers * MODEL.embed * MODEL.mlp  # whose results the backward pass does not need
+    pairs = WORK.rows * 512**2 * 3
+    attention = (2 + 2 + 3 + 4) * 2 * pairs * MODEL.layers * MODEL.heads * MODEL.head_dim
+    expected = (8 * parameters - 2 * last_products) * tokens + attention
+    # The read-out, the gradient of the embedding, and sums over norms are products too, but small.
+    assert costs.flops * 8 == pytest.approx(expected, rel=0.03)
+    assert costs.collectives
+
+
+def test_a_plan_is_kept_and_read_again(tmp_path):
+    work = replace(WORK, step="score")
+    first = plan_step("v5e", MeshConfig(1, 8, 1), work, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert plan_step("v5e", MeshConfig(1, 8, 1), work, tmp_path) == first
+    assert first.fits
+    assert 0 < first.utilisation < 1
+    other = plan_step("v6e", MeshConfig(1, 8, 1), work, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # the program of another kind of chip is another one
+    assert other.costs != first.costs
+
+
+def test_what_does_not_fit_says_how_much_it_needs(tmp_path):
+    large = replace(MODEL, embed=8192, mlp=65_536, layers=40)
+    plan = plan_step("v5e", MeshConfig(8, 1, 1), Workload(large, "score", 8, 1024), tmp_path)
+    assert not plan.fits
+    assert plan.memory.total > plan.chip.hbm_bytes
