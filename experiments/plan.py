@@ -123,7 +123,7 @@ def table_plans(cache: Path) -> dict[str, list[Plan]]:
     from agentprm_jax.training.planning.presets import MODELS
 
     found: dict[str, list[Plan]] = {}
-    jobs = [
+    jobs: list[tuple[str, ChipName, int]] = [
         (name, chip, chips) for name in MODELS for chip, chips in TABLE_SLICES if chip == "v5p" or name == GOAL_MODEL
     ]
     for name, chip, chips in progress(jobs, "programs", total=len(jobs)):
