@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 LogicalAxes = tuple[str | None, ...]
 
@@ -13,7 +13,7 @@ class Constrain(Protocol):
     """Pins the sharding of an activation given the logical names of its axes; the identity where there is no mesh."""
 
     @property
-    def mesh(self) -> Mesh | None:
+    def mesh(self) -> Mesh | AbstractMesh | None:
         """Devices that the program is compiled for, which need not be those of this machine; None: any one device."""
         ...
 
@@ -50,4 +50,5 @@ def compiled_for(constrain: Constrain) -> str | None:
 
     It is asked of the mesh and not of this machine: a program for a TPU slice may be compiled on a host without one.
     """
-    return None if constrain.mesh is None else constrain.mesh.devices.flat[0].platform
+    mesh = constrain.mesh
+    return mesh.devices.flat[0].platform if isinstance(mesh, Mesh) else None
