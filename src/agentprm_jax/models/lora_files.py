@@ -83,7 +83,10 @@ def save_adapter(
     try:
         save_file(tensors, partial, metadata={"format": "pt"})
     except SafetensorError as error:
-        raise OSError(f"The adapter could not be written to {partial}: {error}.") from error
+        raise OSError(
+            f"The adapter could not be written to {partial}: {error}. Make room or correct the folder's permissions, "
+            "then run the same command again: training does not start over."
+        ) from error
     os.replace(partial, folder / TENSORS)
     partial = folder / f"{SETTINGS}.partial"
     description = _description(lora, sorted(tensors), str(base), value_head=HEAD in flat)
@@ -225,8 +228,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         got = description.get(field, defaults.get(field))
         if got not in values:
             raise ValueError(f"{path}, field {field}: expected {', '.join(map(repr, values))}, got {got!r}.")
-    for field in ("r", "lora_alpha"):
-        if not isinstance(description.get(field), int | float):
+    for field, kind in (("r", int), ("lora_alpha", int | float)):
+        if not isinstance(description.get(field), kind):
             raise ValueError(f"{path}, field {field}: expected a number, got {description.get(field)!r}.")
     saved = set(description.get("modules_to_save") or ())
     if not saved <= {"score", "classifier"}:  # `peft` lists both for every classifier
