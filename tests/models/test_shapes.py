@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError, install_import_hook
 
+from agentprm_jax.models import LoraConfig, with_adapters
+from agentprm_jax.models.lora import init_trained
 from tests.models.tiny_models import BIASED, NORMED, Readouts, packed, random_tokens
 
 PACKAGE = "agentprm_jax.models"
@@ -58,6 +60,17 @@ def test_signatures_hold_through_a_reward_model_and_its_gradient(checked):
 
     gradient = jax.eval_shape(run, jax.random.key(0))
     assert gradient["value_head"]["kernel"].shape == (16,)
+
+
+def test_signatures_hold_with_adapters(checked):
+    lora = LoraConfig(rank=3)
+
+    def run(key, tokens):
+        params = checked.forward.init_language_model(NORMED, key)
+        return checked.forward.lm_logits(NORMED, with_adapters(lora, params, init_trained(lora, params, key)), tokens)
+
+    logits = jax.eval_shape(run, jax.random.key(0), jnp.zeros((2, 5), jnp.int32))
+    assert logits.shape == (2, 5, 40)
 
 
 @pytest.mark.parametrize("width", [1, 3])

@@ -100,30 +100,28 @@ def merge_adapters(lora: LoraConfig, base: Params, trained: Params) -> Params:
 
 
 def check_adapters(lora: LoraConfig, trained: Params) -> None:
-    """Checks that there is an adapter at every path of `lora` and nowhere else, of its rank.
+    """Checks that both factors of an adapter are at every path of `lora` and nowhere else, of its rank.
 
     Raises:
-        ValueError: there is not; the message names the path.
+        ValueError: they are not; the message names the path.
     """
     ranks = {
-        "/".join(path[:-1]): leaf.shape[-1] for path, leaf in leaves_by_path(trained).items() if path[-1] == LORA_A
+        "/".join(path): leaf.shape[-1 if path[-1] == LORA_A else 1]
+        for path, leaf in leaves_by_path(trained).items()
+        if path[-1] in (LORA_A, LORA_B)
     }
-    for path in sorted(ranks.keys() | set(lora.paths)):
-        if ranks.get(path) != (lora.rank if path in lora.paths else None):
-            found, wanted = (f"one of rank {rank}" if rank else "none" for rank in (ranks.get(path), lora.rank))
-            raise ValueError(
-                f"The adapter of {path}: expected {wanted if path in lora.paths else 'none'}, as the LoraConfig says, "
-                f"got {found}."
-            )
+    wanted = {f"{path}/{factor}": lora.rank for path in lora.paths for factor in (LORA_A, LORA_B)}
+    for name in sorted(ranks.keys() | wanted.keys()):
+        got, expected = (f"rank {found[name]}" if name in found else "nothing" for found in (ranks, wanted))
+        if got != expected:
+            raise ValueError(f"The adapter {name}: expected {expected}, as the LoraConfig says, got {got}.")
 
 
 def _merged(kernel: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
     out = np.empty_like(kernel)
     for layer in range(len(kernel)):
-        change = np.tensordot(a[layer].reshape(-1, a.shape[-1]), b[layer].reshape(b.shape[1], -1), 1) * np.float32(
-            scale
-        )
-        out[layer] = (kernel[layer].astype(np.float32) + change.reshape(kernel.shape[1:])).astype(kernel.dtype)
+        change = np.float32(scale) * np.tensordot(a[layer], b[layer], 1)
+        out[layer] = (kernel[layer].astype(np.float32) + change).astype(kernel.dtype)
     return out
 
 

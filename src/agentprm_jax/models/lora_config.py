@@ -34,7 +34,8 @@ class LoraConfig:
     rank_stabilized: bool = False
     """Multiply by alpha / sqrt(rank) instead (rsLoRA, arXiv 2312.03732)."""
     base_dtype: BaseDtype = "bfloat16"
-    """Type in which the frozen base lies on the devices while adapters are trained; adapters are float32."""
+    """Type in which the frozen base lies on the devices while adapters are trained, themselves float32; they are merged
+    into the base as it is stored."""
 
     def __post_init__(self) -> None:
         """Raises ValueError when a number is out of range or a pattern matches no linear map."""
@@ -49,7 +50,7 @@ class LoraConfig:
         if not self.targets:
             raise ValueError("LoraConfig.targets must hold at least one pattern, got none.")
         for pattern in self.targets:
-            if not fnmatch.filter(PROJECTIONS, pattern):
+            if not any(fnmatch.fnmatchcase(path, pattern) for path in PROJECTIONS):
                 raise ValueError(
                     f"LoraConfig.targets: the pattern {pattern!r} matches none of the linear maps, which are "
                     f"{', '.join(PROJECTIONS)}."

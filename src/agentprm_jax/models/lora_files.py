@@ -83,7 +83,10 @@ def save_adapter(
     try:
         save_file(tensors, partial, metadata={"format": "pt"})
     except SafetensorError as error:
-        raise OSError(f"The adapter could not be written to {partial}: {error}.") from error
+        raise OSError(
+            f"The adapter could not be written to {partial}: {error}. Make room or correct the folder's permissions, "
+            "then run the same command again: training does not start over."
+        ) from error
     os.replace(partial, folder / TENSORS)
     partial = folder / f"{SETTINGS}.partial"
     description = _description(lora, sorted(tensors), str(base), value_head=HEAD in flat)
@@ -136,18 +139,17 @@ def _places(config: DecoderConfig, rank: int, *, value_head: bool) -> dict[str, 
         if weight.path == HEAD:
             places[PREFIX + weight.name] = Place(HEAD, None, weight.shape[1:], weight.shape)
         elif owner in PROJECTIONS and weight.path[-1] == "kernel":
+            kernel, inputs = weight.read(np.empty(weight.shape, np.bool_)).shape, PROJECTIONS[owner]
+            rows, columns = weight.shape
+            factors = {
+                LORA_A: ((*kernel[:inputs], rank), (rank, columns)),
+                LORA_B: ((rank, *kernel[inputs:]), (rows, rank)),
+            }
             for layer in range(config.layers):
                 stem = PREFIX + weight.name.format(layer=layer).removesuffix(".weight")
-                into, out = _axes(weight.read(np.empty(weight.shape, np.bool_)).shape, PROJECTIONS[owner])
-                for factor, shape in ((LORA_A, (*into, rank)), (LORA_B, (rank, *out))):
-                    columns, rows = (weight.shape[1], rank) if factor == LORA_A else (rank, weight.shape[0])
-                    name = f"{stem}.{FACTORS[factor]}.weight"
-                    places[name] = Place((*weight.path[:-1], factor), layer, shape, (rows, columns))
+                for factor, shapes in factors.items():
+                    places[f"{stem}.{FACTORS[factor]}.weight"] = Place((*weight.path[:-1], factor), layer, *shapes)
     return places
-
-
-def _axes(shape: tuple[int, ...], inputs: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return shape[:inputs], shape[inputs:]
 
 
 def _written(leaf: np.ndarray, place: Place) -> np.ndarray:
@@ -225,8 +227,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         got = description.get(field, defaults.get(field))
         if got not in values:
             raise ValueError(f"{path}, field {field}: expected {', '.join(map(repr, values))}, got {got!r}.")
-    for field in ("r", "lora_alpha"):
-        if not isinstance(description.get(field), int | float):
+    for field, kind in (("r", int), ("lora_alpha", int | float)):
+        if not isinstance(description.get(field), kind):
             raise ValueError(f"{path}, field {field}: expected a number, got {description.get(field)!r}.")
     saved = set(description.get("modules_to_save") or ())
     if not saved <= {"score", "classifier"}:  # `peft` lists both for every classifier

@@ -34,6 +34,7 @@ METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 TRAIN_ALL = LoraConfig()
+"""No adapters: all parameters are trained."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +144,8 @@ def train(
         NonFiniteUpdate, TrainingInterrupted, CheckpointError: as `fit` does.
     """
     given = dict(pretrained or {})
-    base = {name: given[name] for name in given.keys() & program.frozen.keys()}
-    beginnings = {name: given[name] for name in given.keys() - program.frozen.keys()}
+    base = {name: subtree for name, subtree in given.items() if name in program.frozen}
+    beginnings = {name: subtree for name, subtree in given.items() if name not in program.frozen}
     record = _record(program, batches.digest, seed, fingerprint(given), settings or {})
     console = console or Console(stderr=True)
     with contextlib.ExitStack() as stack:
