@@ -38,6 +38,11 @@ class Timing(NamedTuple):
         """Seconds of a call in the middle turn."""
         return float(np.median(self.turns))
 
+    @property
+    def quickest(self) -> float:
+        """Seconds of a call in the quickest turn, which others disturbed least."""
+        return min(self.turns)
+
 
 def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, seconds: float) -> dict[str, Timing]:
     """Measures functions against each other.
