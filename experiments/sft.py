@@ -160,10 +160,11 @@ def main(config: SftConfig) -> None:
             label=stage.name,
         )
         params = whole_on_host(trained)
+        base = whole_on_host(pretrained) if config.lora.rank else {}
         if stage.writer:
             if config.lora.rank and config.init is not None:
                 save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
-                params = merge_adapters(config.lora, pretrained, params)
+                params = merge_adapters(config.lora, base, params)
             model = config.output / "model"
             save_actor(model, decoder, params, encoder)
             write_record(model / TRAINING, training_notes(config, trajectories, config.output, Path(__file__).parent))

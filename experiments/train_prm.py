@@ -135,11 +135,12 @@ def main(config: TrainPrmConfig) -> None:
             label=stage.name,
         )
         params = whole_on_host(trained)
+        base = whole_on_host(pretrained) if config.lora.rank else {}
         mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
         if stage.writer:
             if config.lora.rank:
                 save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
-                params = merge_adapters(config.lora, pretrained, params)
+                params = merge_adapters(config.lora, base, params)
             Prm(
                 decoder,
                 params,
