@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from agentprm_jax.models import attention
 from agentprm_jax.models.attention import Context, Past, attend
@@ -135,6 +135,7 @@ def test_branches_and_a_past_keep_their_own_attention_on_tpu(monkeypatch):
     choose("tpu", monkeypatch, past=Past(keys, values))
 
 
-def test_without_a_mesh_no_platform_is_assumed():
+def test_without_devices_no_platform_is_assumed():
     assert compiled_for(unconstrained) is None
+    assert compiled_for(RowsAndHeads(AbstractMesh((2,), ("data",)))) is None
     assert attention.attend.__defaults__ == (unconstrained,)

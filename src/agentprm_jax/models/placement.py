@@ -51,4 +51,4 @@ def compiled_for(constrain: Constrain) -> str | None:
     It is asked of the mesh and not of this machine: a program for a TPU slice may be compiled on a host without one.
     """
     mesh = constrain.mesh
-    return mesh.devices.flat[0].platform if isinstance(mesh, Mesh) else None
+    return None if mesh is None or isinstance(mesh, AbstractMesh) else mesh.devices.flat[0].platform
