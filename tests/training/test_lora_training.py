@@ -84,12 +84,14 @@ def test_a_value_head_begins_as_in_full_training(program, prm_program):
     assert_equal(ours, full)
 
 
+@pytest.mark.slow
 def test_microbatches_make_the_update_of_the_whole_batch(program, base):
     whole, _, _ = advance(program, base, 2)
     parts, _, _ = advance(tiny_program("prm", lora=LORA, microbatches=4), base, 2)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, parts)
 
 
+@pytest.mark.slow
 def test_the_compiled_step_computes_nothing_of_the_shape_of_a_frozen_kernel(program, prm_program):
     kernel = "f32[{},{},{}]".format(*program.frozen["decoder"]["layers"]["mlp"]["up"]["kernel"].shape)
     computed = re.compile(rf" = {re.escape(kernel)}\S* (?!parameter|get-tuple-element)")
@@ -112,8 +114,10 @@ def test_an_interrupted_run_continues_to_the_same_bits_from_a_small_checkpoint(p
 
 def test_a_checkpoint_is_not_continued_over_another_base_or_at_another_scale(program, base, uninterrupted):
     output, _ = uninterrupted
+    other = jax.tree.map(np.copy, base)
+    other["decoder"]["embedding"][0, 0] += 1e-3
     with pytest.raises(RunMismatch, match="pretrained was"):
-        run(program, output, pretrained_base(seed=8))
+        run(program, output, other)
     with pytest.raises(RunMismatch, match=r"lora\.alpha was 8\.0 and is now 4\.0"):
         run(replace(program, lora=replace(LORA, alpha=4.0)), output, base)
 

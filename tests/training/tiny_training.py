@@ -108,7 +108,7 @@ def tiny_program(
     )
 
 
-def pretrained_base(seed=7):
+def pretrained_base():
     """What adapters are trained beside, as a file would give it; embeddings are tied, so that it is all."""
     init = jax.jit(functools.partial(init_language_model, MODEL))
-    return jax.tree.map(np.asarray, init(jax.random.key(seed)))
+    return jax.tree.map(np.asarray, init(jax.random.key(7)))
