@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from gae_implementations import ADD, ANY_DTYPE, IMPLEMENTATIONS, OURS, Call, make_case
+from gae_implementations import ADD, ANY_DTYPE, GROUPS, IMPLEMENTATIONS, OURS, Call, make_case
 from gae_report import Measured, markdown, times_figure
 from gae_tpu import compile_for_tpu
 from measuring import take_turns
@@ -60,15 +60,15 @@ def benchmark(
     if unknown := set(names) - set(IMPLEMENTATIONS):
         raise ValueError(f"Unknown implementations {sorted(unknown)}; known are {list(IMPLEMENTATIONS)}.")
     output.mkdir(parents=True, exist_ok=True)
-    cases = [(shape, dtype) for dtype in dtypes for shape in shapes]
+    cases = [(group, shape, dtype) for group in GROUPS for dtype in dtypes for shape in shapes]
     missing: dict[str, None] = {}
     results = []
-    for shape, dtype in progress(cases, "benchmark", total=len(cases)):
-        functions = {}
-        for name, function in available(names, shape, dtype, missing):
-            functions[name] = function
-        results.append(Measured(shape, dtype, take_turns(functions, turns, seconds)))
-        check_agreement(functions, dtype)
+    for group, shape, dtype in progress(cases, "benchmark", total=len(cases)):
+        members = [name for name in GROUPS[group] if name in names and (dtype == "float32" or name in ANY_DTYPE)]
+        functions = dict(available(members, shape, dtype, missing))
+        if set(functions) - {OURS} or group == "JAX":
+            results.append(Measured(group, shape, dtype, take_turns(functions, turns, seconds)))
+            check_agreement(functions, dtype)  # afterwards, so that the first call is the one that is timed
     report = f"{describe()}\n\n{markdown(results, compile_for_tpu(shapes), missing)}"
     (output / "report.md").write_text(report, encoding="utf-8")
     (output / "times.json").write_text(json.dumps([times(measured) for measured in results], indent=1))
@@ -82,8 +82,6 @@ def available(
     """The implementations that can be measured; a sentence on each that cannot goes into `missing`."""
     case = make_case(shape)
     for name in names:
-        if dtype != "float32" and name not in ANY_DTYPE:
-            continue
         try:
             yield name, IMPLEMENTATIONS[name](case, dtype)
         except ModuleNotFoundError as error:
@@ -109,7 +107,7 @@ def check_agreement(functions: dict[str, Call], dtype: str) -> None:
 def times(measured: Measured) -> dict[str, object]:
     """All measured seconds, for whoever wants other statistics."""
     timings = {name: {"first": timing.first, "turns": timing.turns} for name, timing in measured.timings.items()}
-    return {"shape": measured.shape, "dtype": measured.dtype, "seconds": timings}
+    return {"group": measured.group, "shape": measured.shape, "dtype": measured.dtype, "seconds": timings}
 
 
 def describe() -> str:

@@ -34,15 +34,16 @@ HEADER = ("", "time", "quickest", "bandwidth", "first call", "of adding", "of ou
 
 
 class Measured(NamedTuple):
-    """The timings of one shape and dtype by implementation."""
+    """The timings by implementation of one group, shape and dtype."""
 
+    group: str
     shape: tuple[int, int]
     dtype: str
     timings: Mapping[str, Timing]
 
     @property
     def title(self) -> str:
-        """`[4096, 32] float32`."""
+        """`[4096, 32] float32`, which is what a goal is about."""
         return f"[{self.shape[0]}, {self.shape[1]}] {self.dtype}"
 
 
@@ -79,7 +80,7 @@ def _verdict(met: bool, missed: bool) -> Verdict:
 
 def markdown(results: Sequence[Measured], tpu: Sequence[Compiled] | None, missing: Iterable[str]) -> str:
     """The whole report."""
-    parts = [f"### {measured.title}\n\n{_grid(HEADER, _rows(measured))}" for measured in results]
+    parts = [f"### {measured.title}, {measured.group}\n\n{_grid(HEADER, _rows(measured))}" for measured in results]
     found = [goal for measured in results for goal in goals(measured)]
     lines = [(goal.verdict, goal.name, show_ratio(goal.ratio)) for goal in found]
     parts.append(f"### Goals\n\n{_grid(('', 'goal', 'ratio'), lines)}")
@@ -109,7 +110,7 @@ def times_figure(results: Sequence[Measured]) -> Figure:
             axes.set_xlim(min(times) / 2, max(times) * 4)
             for height, seconds in enumerate(times):
                 axes.text(seconds * 1.08, height, f"{seconds:.3g} ms", va="center", fontsize=8)
-            axes.set_title(measured.title)
+            axes.set_title(f"{measured.title}, {measured.group}")
             axes.grid(False)
             axes.set_xticks([])
             axes.minorticks_off()

@@ -1,11 +1,12 @@
 """Laws of the GAE benchmark."""
 
 import json
+from collections import Counter
 
 import pytest
 from bench_gae import BenchGaeConfig, main
 from gae import check_agreement
-from gae_implementations import ADD, OURS
+from gae_implementations import ADD, GROUPS, IMPLEMENTATIONS, OURS
 from gae_report import Measured, goals
 from gae_tpu import sequential_steps
 from measuring import Timing
@@ -32,7 +33,7 @@ ENTRY %main () -> f32[8] {
 def test_a_tiny_shape_is_measured_by_the_experiment_and_written_with_its_picture(tmp_path, capsys):
     main(BenchGaeConfig(output=tmp_path, shapes=("8x4",), implementations=(ADD, OURS), repeats=2, seconds=1))
     printed = capsys.readouterr().out
-    assert "### [8, 4] float32" in printed
+    assert "### [8, 4] float32, JAX" in printed
     assert "[8, 4] float32: at most 2 times adding two arrays" in printed
     assert (tmp_path / "report.md").read_text() in printed
     (measured,) = json.loads((tmp_path / "times.json").read_text())
@@ -53,6 +54,12 @@ def test_a_missing_package_is_named_and_the_rest_is_measured(tmp_path, capsys, m
     assert f"| {OURS} |" in printed
 
 
+def test_every_implementation_is_in_a_group_and_only_ours_in_several():
+    counts = Counter(name for group in GROUPS.values() for name in group)
+    assert set(counts) == set(IMPLEMENTATIONS)
+    assert [name for name, count in counts.items() if count > 1] == [OURS]
+
+
 def test_other_advantages_are_not_compared():
     with pytest.raises(ValueError, match=r"wrong must compute the same advantages as ours, but differs by 1"):
         check_agreement({OURS: lambda: [1.0], "wrong": lambda: [2.0]}, "float32")
@@ -67,7 +74,7 @@ def test_goals_are_met_or_missed_by_the_whole_interval_of_the_ratio_to_ours():
         "numba": (1.0, 9.0, 1.0, 9.0, 4.0),
     }
     timings = {name: Timing(0, turns) for name, turns in steady.items()}
-    found = goals(Measured((8, 4), "float32", timings))
+    found = goals(Measured("JAX", (8, 4), "float32", timings))
     assert [goal.verdict for goal in found] == ["**miss**", "pass", "**miss**", "undecided"]
 
 
