@@ -27,11 +27,8 @@ UNIT = Plan(
     Roofline(0.5, 0.4, 0.1),
 )
 TOO_LARGE = replace(UNIT, memory=Memory(0, 0, 99 * GIB, 95 * GIB), costs=None, roofline=None)
-PLANS = [
-    replace(UNIT, chip=TPUS["v5e"], roofline=Roofline(1.1, 1.3, 0.6)),
-    UNIT,
-    replace(side_by_side(UNIT, 32), scaled=False),
-]
+LARGE = replace(UNIT, mesh=MeshConfig(32, 32, 1), workload=replace(UNIT.workload, rows=1024))
+PLANS = [replace(UNIT, chip=TPUS["v5e"], roofline=Roofline(1.1, 1.3, 0.6)), UNIT, LARGE]
 
 
 def text_of(plans):
