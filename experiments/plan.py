@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 ChipName = Literal["v5e", "v5p", "v6e", "a100", "h100"]
 GOAL_MODEL = "qwen2.5-7b"
-TABLE_UNIT = 32
-TABLE_SLICES: tuple[tuple[ChipName, int], ...] = (("v5e", TABLE_UNIT), ("v5p", 8), ("v5p", TABLE_UNIT))
-TABLE_COPIES = (2, 4, 8, 16, 32)
+TABLE_MESHES: tuple[tuple[ChipName, tuple[int, int, int]], ...] = (
+    ("v5p", (1, 8, 1)),
+    ("v5p", (1, 32, 1)),
+    ("v5p", (32, 32, 1)),
+)
+GOAL_MESHES: tuple[tuple[ChipName, tuple[int, int, int]], ...] = (("v5e", (1, 32, 1)), ("v5e", (2, 16, 1)))
 
 
 @dataclass(frozen=True)
@@ -114,24 +117,15 @@ def compare(config: PlanConfig) -> list[Plan]:
 
 
 def table_plans(cache: Path) -> dict[str, list[Plan]]:
-    """The plans of docs/pods.md: AgentPRM training of each of the paper's models, one row of 4,096 tokens a chip.
-
-    On v5p the programs of 8 and of 32 chips are compiled, and larger slices are copies of the latter side by side; for
-    the model that the page sets goals for, 32 chips of v5e too.
-    """
+    """The plans of docs/pods.md: AgentPRM training of each of the paper's models, one row of 4,096 tokens a chip."""
     from agentprm_jax.reporting.progress import progress
-    from agentprm_jax.training.planning.plan import side_by_side
     from agentprm_jax.training.planning.presets import MODELS
 
-    found: dict[str, list[Plan]] = {}
-    jobs: list[tuple[str, ChipName, int]] = [
-        (name, chip, chips) for name in MODELS for chip, chips in TABLE_SLICES if chip == "v5p" or name == GOAL_MODEL
-    ]
-    for name, chip, chips in progress(jobs, "programs", total=len(jobs)):
-        (plan,) = compare(PlanConfig(name, chip=chip, chips=chips, mesh=(1, chips, 1), cache=cache))
-        found.setdefault(name, []).append(plan)
-        if (chip, chips) == ("v5p", TABLE_UNIT):
-            found[name] += [side_by_side(plan, copies) for copies in TABLE_COPIES]
+    meshes = {name: TABLE_MESHES + (GOAL_MESHES if name == GOAL_MODEL else ()) for name in MODELS}
+    jobs = [(name, chip, mesh) for name, places in meshes.items() for chip, mesh in places]
+    found: dict[str, list[Plan]] = {name: [] for name in MODELS}
+    for name, chip, mesh in progress(jobs, "programs", total=len(jobs)):
+        found[name] += compare(PlanConfig(name, chip=chip, chips=math.prod(mesh), mesh=mesh, cache=cache))
     return found
 
 

@@ -63,9 +63,14 @@ def with_table(page: str, plans: Mapping[str, Sequence[Plan]], goal_model: str) 
 
 
 def _goals(group: Sequence[Plan]) -> list[tuple[str, str, str]]:
-    """Each goal with what was found and whether that meets it."""
-    by_slice = {(plan.chip.name, plan.chips): plan for plan in group}
-    small, unit, large = (by_slice[place] for place in (("v5e", 32), ("v5p", 32), ("v5p", 1024)))
+    """Each goal with what was found in the quickest mesh of its slice, and whether that meets it."""
+    from agentprm_jax.training.planning.plan import best_first
+
+    by_slice: dict[tuple[str, int], list[Plan]] = {}
+    for plan in group:
+        by_slice.setdefault((plan.chip.name, plan.chips), []).append(plan)
+    quickest = {place: best_first(plans)[0] for place, plans in by_slice.items()}
+    small, unit, large = (quickest[place] for place in (("v5e", 32), ("v5p", 32), ("v5p", 1024)))
     growth = large.chip_seconds_per_token / unit.chip_seconds_per_token - 1
     found = [
         ("fits 32 chips of v5e", f"{_gib(small.memory.total)} of {_gib(small.chip.hbm_bytes)} GiB", small.fits),
@@ -79,9 +84,8 @@ def _row(name: str, plan: Plan, group: Sequence[Plan]) -> list[str]:
     same = [one for one in group if one.chip.name == plan.chip.name and one.chips == COMPARED]
     against = "" if not plan.fits or not same else f"{plan.chip_seconds_per_token / same[0].chip_seconds_per_token:.2f}"
     speed = "" if not plan.fits else f"{plan.chips / plan.chip_seconds_per_token:,.0f}"
-    chips = f"{plan.chips} {plan.chip.name}" + (" *" if plan.scaled else "")
     return [
-        *(name, chips, _mesh(plan), _gib(plan.memory.total), _step(plan), speed),
+        *(name, f"{plan.chips} {plan.chip.name}", _mesh(plan), _gib(plan.memory.total), _step(plan), speed),
         *(_utilisation(plan), _limit(plan), against),
     ]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from agentprm_jax.models.placement import Constrain, LogicalAxes
@@ -60,9 +61,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
             f"A run of {jax.process_count()} processes must use all of its {len(available)} devices, but the mesh of "
             f"data={config.data}, fsdp={config.fsdp}, tensor={config.tensor} uses {needed}."
         )
-    return jax.make_mesh(
-        config.shape, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=available[:needed]
-    )
+    # jax.make_mesh refuses meshes that split a dimension of a TPU torus, such as 32 x 32 chips of 8 x 8 x 16.
+    placed = mesh_utils.create_device_mesh(config.shape, available[:needed], allow_split_physical_axes=True)
+    return Mesh(placed, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 
 
 def partition_spec(axes: LogicalAxes, where: str) -> PartitionSpec:

@@ -13,7 +13,7 @@ from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.planning.arithmetic import gpu_estimate
 from agentprm_jax.training.planning.chips import GIB, GPUS, TPUS, topology_name
 from agentprm_jax.training.planning.costs import Collective, Costs
-from agentprm_jax.training.planning.plan import Plan, best_first, side_by_side
+from agentprm_jax.training.planning.plan import Plan, best_first
 from agentprm_jax.training.planning.presets import MODELS, named_model
 from agentprm_jax.training.planning.programs import Memory
 from agentprm_jax.training.planning.roofline import Roofline, links, tpu_roofline
@@ -83,16 +83,6 @@ def made_plan(seconds=1.0, memory=8 * GIB, mesh=(1, 32, 1)):
     costs = Costs(1e12, 1e9, ())
     roof = Roofline(seconds, 0.5, 0.1)
     return Plan(TPUS["v5p"], MeshConfig(*mesh), WORK, Memory(memory, 0, 0, None), costs, roof)
-
-
-def test_copies_side_by_side_cost_the_reduction_of_gradients_and_nothing_else():
-    one, many = made_plan(), side_by_side(made_plan(), 32)
-    assert (many.chips, many.workload.rows, many.mesh.shape, many.scaled) == (1024, 1024, (32, 32, 1), True)
-    gradients = 4 * all_parameters(SEVEN, "agentprm") / 32
-    more = 2 * gradients * 31 / 32 / TPUS["v5p"].link_bandwidth
-    assert many.roofline.exchange - one.roofline.exchange == pytest.approx(more)
-    assert (many.roofline.compute, many.roofline.memory, many.memory) == (one.roofline.compute, 0.5, one.memory)
-    assert many.chip_seconds_per_token == one.chip_seconds_per_token  # hidden behind the products
 
 
 def test_what_fits_comes_before_what_does_not_and_the_quick_before_the_slow():

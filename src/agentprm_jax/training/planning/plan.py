@@ -1,6 +1,6 @@
 """One step on so many chips in one mesh: compiled or taken from the cache, with its roofline."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +8,12 @@ import numpy as np
 from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.mesh import make_mesh
 from agentprm_jax.training.planning.arithmetic import gpu_estimate
-from agentprm_jax.training.planning.chips import GPUS, TPUS, Chip, Gpu, Tpu, topology_name
-from agentprm_jax.training.planning.costs import Collective, Costs, count_costs
+from agentprm_jax.training.planning.chips import GPUS, TPUS, Chip, Gpu, topology_name
+from agentprm_jax.training.planning.costs import Costs, count_costs
 from agentprm_jax.training.planning.hlo import parse_module
 from agentprm_jax.training.planning.programs import Memory, compiled_before, digest_of, lower_step, tpu_devices
 from agentprm_jax.training.planning.roofline import Roofline, tpu_roofline
-from agentprm_jax.training.planning.work import Workload, all_parameters
-
-GRADIENT_BYTES = 4
+from agentprm_jax.training.planning.work import Workload
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,6 @@ class Plan:
     """What a chip does; None for GPUs, of which no program is read, and where it does not fit."""
     roofline: Roofline | None
     """Least times; None where it does not fit."""
-    scaled: bool = False
-    """Whether this is a compiled program of fewer chips, of which so many copies work side by side."""
 
     @property
     def chips(self) -> int:
@@ -80,31 +76,11 @@ def plan_step(chip: str, mesh: MeshConfig, workload: Workload, cache: Path) -> P
     topology = topology_name(tpu, int(np.prod(mesh.shape)))
     placed = make_mesh(mesh, tpu_devices(topology))
     lowered = lower_step(workload, placed)
-    compiled = compiled_before(cache / f"{digest_of(lowered, topology)}.json.gz", lowered)
+    compiled = compiled_before(cache / f"{digest_of(lowered, topology, placed)}.json.gz", lowered)
     costs = None if compiled.text is None else count_costs(parse_module(compiled.text))
     coordinates = [tuple(device.coords) for device in placed.devices.flat]
     roofline = None if costs is None else tpu_roofline(tpu, costs, coordinates)
     return Plan(tpu, mesh, workload, compiled.memory, costs, roofline)
-
-
-def side_by_side(plan: Plan, copies: int) -> Plan:
-    """The same program on `copies` times as many TPU chips, which share a batch as many times as large.
-
-    Each copy holds whole parameters over fsdp and tensor (axis data), so that a chip computes and stores what it did,
-    and reduces its part of the gradients over the copies as well. That exchange is charged in float32 through a single
-    link, which is more than it costs.
-    """
-    assert isinstance(plan.chip, Tpu), "GPUs are planned by arithmetic, for any number of them."
-    assert plan.roofline is not None, "What does not fit on fewer chips is not copied."
-    assert plan.costs is not None, "A compiled program that fits has costs."
-    mesh = replace(plan.mesh, data=plan.mesh.data * copies)
-    part = all_parameters(plan.workload.model, plan.workload.step) * GRADIENT_BYTES / (mesh.fsdp * mesh.tensor)
-    received = 2 * part * (copies - 1) / copies * plan.workload.trains
-    reduced = Collective("all-reduce", tuple(range(copies)), received, 1)
-    roofline = replace(plan.roofline, exchange=plan.roofline.exchange + received / plan.chip.link_bandwidth)
-    costs = replace(plan.costs, collectives=(*plan.costs.collectives, reduced))
-    workload = replace(plan.workload, rows=plan.workload.rows * copies)
-    return replace(plan, mesh=mesh, workload=workload, costs=costs, roofline=roofline, scaled=True)
 
 
 def best_first(plans: list[Plan]) -> list[Plan]:

@@ -85,11 +85,12 @@ def lower_step(workload: Workload, mesh: Mesh) -> Any:
     return _lower_training(workload, mesh) if workload.trains else _lower_scoring(workload, mesh)
 
 
-def digest_of(lowered: Any, topology: str) -> str:
-    """Identifies what a compiled program depends on: the lowered one, which is the same for all kinds of chips, the
-    slice, and the compiler."""
+def digest_of(lowered: Any, topology: str, mesh: Mesh) -> str:
+    """Identifies what a compiled program depends on: the lowered one, which does not tell chips apart, the slice, the
+    places of its chips in the mesh, and the compiler."""
     compiler = f"{jax.__version__} {importlib.metadata.version('libtpu')}"
-    return hashlib.sha256("\n".join((compiler, topology, lowered.as_text())).encode()).hexdigest()[:24]
+    places = str([device.coords for device in mesh.devices.flat])
+    return hashlib.sha256("\n".join((compiler, topology, places, lowered.as_text())).encode()).hexdigest()[:24]
 
 
 def compiled_before(path: pathlib.Path, lowered: Any) -> Compiled:
