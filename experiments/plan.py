@@ -122,7 +122,9 @@ def table_plans(cache: Path) -> dict[str, list[Plan]]:
     from agentprm_jax.training.planning.presets import MODELS
 
     meshes = {name: TABLE_MESHES + (GOAL_MESHES if name == GOAL_MODEL else ()) for name in MODELS}
-    jobs = [(name, chip, mesh) for name, places in meshes.items() for chip, mesh in places]
+    jobs: list[tuple[str, ChipName, tuple[int, int, int]]] = [
+        (name, chip, mesh) for name, places in meshes.items() for chip, mesh in places
+    ]
     found: dict[str, list[Plan]] = {name: [] for name in MODELS}
     for name, chip, mesh in progress(jobs, "programs", total=len(jobs)):
         found[name] += compare(PlanConfig(name, chip=chip, chips=math.prod(mesh), mesh=mesh, cache=cache))
