@@ -1,7 +1,7 @@
 """Everything that computes advantages here: ours, other libraries, and loops written anew from published formulas.
 
-All get the same numbers: one constant discount, and the value 0 behind the last step, which is all that the loops know.
-Ours takes the discounts as an array none the less. Packages are imported when they are asked for.
+All get the same numbers: one constant discount, and the value 0 behind the last step, which is all that the torch loops
+know. Ours, rlax and numba take the discounts as an array none the less. Packages are imported when they are asked for.
 """
 
 from __future__ import annotations
