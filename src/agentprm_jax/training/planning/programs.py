@@ -28,7 +28,9 @@ TOKENS_A_STEP = 256
 """Tokens of a step of an episode, observation and action, of which batches are made up."""
 STEPS = 16
 """Steps of an episode."""
-_OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
+_SIZE = r"\(?([\d.]+)([KMGT])\)?"
+_OUT_OF_MEMORY = re.compile(f"(?:Used|HLO temporaries) {_SIZE} (?:of|exceeds available HBM) {_SIZE}")
+"""What libtpu says, in either of two sentences, when a program does not fit."""
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
