@@ -67,9 +67,15 @@ def whole_on_host(tree: PyTree) -> PyTree:
     """Brings arrays to every host as NumPy arrays, one after the other; all processes must call it.
 
     Args:
-        tree: arrays that may lie in parts on the devices of several processes.
+        tree: arrays that may lie in parts on the devices of several processes, or whole on every host.
     """
-    return jax.tree.map(lambda leaf: np.asarray(multihost_utils.process_allgather(leaf, tiled=True)), tree)
+    return jax.tree.map(_whole, tree)
+
+
+def _whole(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return np.asarray(leaf)
 
 
 def _cluster_around() -> str:

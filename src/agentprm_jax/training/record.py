@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from agentprm_jax.training.distributed import whole_on_host
 from agentprm_jax.training.mesh import path_name
 
 Record = Mapping[str, Any]
@@ -61,11 +62,12 @@ def fingerprint(tree: Any) -> str:
     """Digests the arrays of a tree (paths, dtypes, shapes and contents), for use in a record.
 
     Args:
-        tree: a pytree of arrays, such as packed rows or pretrained parameters.
+        tree: a pytree of arrays, such as packed rows or pretrained parameters. Where they lie on the devices of several
+            processes, all processes must call it.
     """
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
+        array = np.ascontiguousarray(whole_on_host(leaf))
         digest.update(f"{path_name(path)} {array.dtype} {array.shape} ".encode())
         digest.update(array.view(np.uint8).data if array.size else b"")
     return digest.hexdigest()[:16]
