@@ -88,25 +88,19 @@ def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
     import numpy as np
 
-    from agentprm_jax.actors.actor_files import save_actor
     from agentprm_jax.data.batch import make_examples
     from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.packing import pack
-    from agentprm_jax.data.tokenizer_files import load_encoder
+    from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
-    from agentprm_jax.models import (
-        init_language_model,
-        load_pretrained,
-        logical_axes,
-        merge_adapters,
-        save_adapter,
-    )
+    from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
         PackedBatches,
+        finished_model,
         initialise_distributed,
         make_constrain,
         make_mesh,
@@ -116,7 +110,6 @@ def main(config: SftConfig) -> None:
         sft_objective,
         train,
         wait_for_all,
-        whole_on_host,
     )
     from agentprm_jax.training.record import write_record
 
@@ -159,14 +152,10 @@ def main(config: SftConfig) -> None:
             pretrained=pretrained,
             label=stage.name,
         )
-        params = whole_on_host(trained)
-        base = whole_on_host(pretrained) if config.lora.rank else {}
+        params = finished_model(trained, pretrained, decoder, config.lora, init=config.init, output=config.output)
         if stage.writer:
-            if config.lora.rank and config.init is not None:
-                save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
-                params = merge_adapters(config.lora, base, params)
             model = config.output / "model"
-            save_actor(model, decoder, params, encoder)
+            save_with_tokenizer(model, decoder, params, encoder)
             write_record(model / TRAINING, training_notes(config, trajectories, config.output, Path(__file__).parent))
         wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))

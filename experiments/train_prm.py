@@ -70,18 +70,13 @@ def main(config: TrainPrmConfig) -> None:
     from agentprm_jax.data.packing import pack
     from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.trajectory import read_trajectories
-    from agentprm_jax.models import (
-        init_reward_model,
-        load_pretrained,
-        logical_axes,
-        merge_adapters,
-        save_adapter,
-    )
+    from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
     from agentprm_jax.training import (
         PackedBatches,
+        finished_model,
         initialise_distributed,
         make_constrain,
         make_mesh,
@@ -91,7 +86,6 @@ def main(config: TrainPrmConfig) -> None:
         row_share,
         train,
         wait_for_all,
-        whole_on_host,
     )
 
     initialise_distributed(config.distributed)
@@ -134,13 +128,9 @@ def main(config: TrainPrmConfig) -> None:
             settings={"objective": dataclasses.asdict(config.objective)},
             label=stage.name,
         )
-        params = whole_on_host(trained)
-        base = whole_on_host(pretrained) if config.lora.rank else {}
+        params = finished_model(trained, pretrained, decoder, config.lora, init=config.init, output=config.output)
         mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
         if stage.writer:
-            if config.lora.rank:
-                save_adapter(config.output / "adapter", decoder, config.lora, params, base=config.init)
-                params = merge_adapters(config.lora, base, params)
             Prm(
                 decoder,
                 params,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agentprm_jax.actors.actor_files import save_actor
+from agentprm_jax.data.tokenizer_files import save_with_tokenizer
 from agentprm_jax.models import load_pretrained
 from agentprm_jax.reporting.results import read_results, write_results
 from agentprm_jax.scoring import Prm
@@ -13,7 +13,7 @@ from tests.reporting.conftest import make_results
 
 @pytest.fixture
 def actor_folder(decoder_config, language_params, encoder, tmp_path):
-    save_actor(tmp_path / "actor", decoder_config, language_params, encoder)
+    save_with_tokenizer(tmp_path / "actor", decoder_config, language_params, encoder)
     return tmp_path / "actor"
 
 

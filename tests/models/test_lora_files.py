@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from agentprm_jax.models import LoraConfig, load_adapter, save_adapter
+from agentprm_jax.models import LoraConfig, load_adapter, save_adapter, saving
 from agentprm_jax.models.checkpoint import CheckpointFormatError
 from tests.models.test_lora import trained
 from tests.models.tiny_models import BIASED, language_model, reward_model
@@ -44,6 +44,18 @@ def test_what_was_saved_is_read_bit_for_bit(tmp_path, adapters, kind):
     lora, loaded = load_adapter(tmp_path, BIASED)
     assert (lora.rank, lora.alpha, lora.paths) == (LORA.rank, LORA.alpha, LORA.paths)
     jax.tree.map(np.testing.assert_array_equal, loaded, adapters[kind])
+
+
+def test_a_full_disk_leaves_the_adapter_that_was_there(saved, adapters, monkeypatch):
+    def fill_up(path, drafts):
+        path.write_bytes(b"torn")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saving, "write_safetensors", fill_up)
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(OSError, match=rf"could not be written to {saved}: .*No space left on device.*Make room"):
+        save_adapter(saved, BIASED, LORA, adapters["language_model"], base="some/other")
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
 def test_settings_and_names_are_those_of_peft(saved):

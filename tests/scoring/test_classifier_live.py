@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from agentprm_jax.actors.actor_files import save_actor
 from agentprm_jax.commands.main import main
 from agentprm_jax.data import ChatEncoder
 from agentprm_jax.data.template import DATE
+from agentprm_jax.data.tokenizer_files import save_with_tokenizer
 from agentprm_jax.models import init_language_model, init_reward_model, lm_logits
 from agentprm_jax.scoring import Prm
 from tests.data.made_tokenizers import CHATML, HEADERS, train_byte_pairs, with_template
@@ -101,7 +101,7 @@ def test_the_card_s_code_of_an_actor_says_what_the_actor_says_and_stops_at_its_e
 ):
     config = dataclasses.replace(decoder_config, vocab_size=chat_encoder.vocab_size, max_positions=2048)
     params = init_language_model(config, jax.random.key(5))
-    save_actor(tmp_path / "actor", config, params, chat_encoder)
+    save_with_tokenizer(tmp_path / "actor", config, params, chat_encoder)
     main(["export", str(tmp_path / "actor"), str(tmp_path / "out")])
     act = code_of_card(tmp_path / "out")["act"]
     messages = list(TALKS[1].messages[:-1])

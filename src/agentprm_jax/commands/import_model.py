@@ -41,8 +41,7 @@ class ImportConfig:
 
 def main(config: ImportConfig) -> None:
     """Reads the model, checks that the tokenizer fits it, and writes both."""
-    from agentprm_jax.actors.actor_files import save_actor
-    from agentprm_jax.data.tokenizer_files import load_encoder
+    from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.writing import whole_folder
     from agentprm_jax.models import load_pretrained
     from agentprm_jax.scoring.prm_files import save_prm
@@ -57,7 +56,7 @@ def main(config: ImportConfig) -> None:
             kind = f"PRM {record.name}"
         else:
             _refuse_record(config)
-            save_actor(folder, decoder, params, encoder)
+            save_with_tokenizer(folder, decoder, params, encoder)
             kind = "actor"
     print(
         f"{config.output}: {kind} with {decoder.layers} layers of width {decoder.embed}, {decoder.vocab_size:,} token "

@@ -1,4 +1,4 @@
-"""Tokenizers on disk, beside a model's weights or inside a GGUF file, as what encodes conversations for that model."""
+"""Tokenizers on disk: read from beside a model's weights or from a GGUF file, and written together with a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.forward import Params
 from agentprm_jax.models.gguf_file import is_gguf
+from agentprm_jax.models.saving import save_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -39,6 +42,25 @@ def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template
         raise ValueError(f"The tokenizer in {source} cannot be used: {error}") from error
     check_vocabulary(vocab_size, encoder, str(source))
     return encoder
+
+
+def save_with_tokenizer(
+    directory: str | os.PathLike[str], config: DecoderConfig, params: Params, encoder: ChatEncoder
+) -> None:
+    """Writes a model and its tokenizer so that other libraries pad it and stop its turns as its encoder does.
+
+    Args:
+        directory: folder; created when missing.
+        config: the decoder.
+        params: parameters of a language model or of a reward model.
+        encoder: made of the tokenizer that the model was trained with.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    ids = {"pad_token_id": encoder.pad_id, "end_of_turn_id": encoder.end_of_turn_id}
+    save_pretrained(directory, config, params, **ids)
+    encoder.save_tokenizer(directory)
 
 
 def check_vocabulary(vocab_size: int, encoder: ChatEncoder, where: str) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from agentprm_jax.models.checkpoint import CheckpointFormatError
 from agentprm_jax.models.config import FLOAT_DTYPES, DecoderConfig
 from agentprm_jax.models.lora import check_adapters
 from agentprm_jax.models.lora_config import PROJECTIONS, LoraConfig
 from agentprm_jax.models.parameters import LORA_A, LORA_B, Params, leaves_by_path
+from agentprm_jax.models.safetensors_writer import Draft
+from agentprm_jax.models.saving import partial_path, write_partials
 from agentprm_jax.models.weight_names import weight_table
 
 SETTINGS, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -76,22 +79,17 @@ def save_adapter(
     check_adapters(lora, trained)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    flat = {path: np.asarray(leaf) for path, leaf in leaves_by_path(trained).items()}
+    flat = leaves_by_path(trained)
     places = _places(config, lora.rank, value_head=HEAD in flat)
-    tensors = {name: _written(flat[place.path], place) for name, place in places.items() if place.path in flat}
-    partial = folder / f"{TENSORS}.partial"
-    try:
-        save_file(tensors, partial, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise OSError(
-            f"The adapter could not be written to {partial}: {error}. Make room or correct the folder's permissions, "
-            "then run the same command again: training does not start over."
-        ) from error
-    os.replace(partial, folder / TENSORS)
-    partial = folder / f"{SETTINGS}.partial"
-    description = _description(lora, sorted(tensors), str(base), value_head=HEAD in flat)
-    partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, folder / SETTINGS)
+    drafts = [
+        Draft(name, place.file_shape, np.dtype(np.float32), partial(_written, flat[place.path], place))
+        for name, place in places.items()
+        if place.path in flat
+    ]
+    description = _description(lora, sorted(draft.name for draft in drafts), str(base), value_head=HEAD in flat)
+    write_partials(folder, {TENSORS: drafts}, {SETTINGS: description})
+    for name in (TENSORS, SETTINGS):
+        os.replace(partial_path(folder, name), folder / name)
 
 
 def load_adapter(directory: str | os.PathLike[str], config: DecoderConfig) -> tuple[LoraConfig, Params]:
@@ -152,9 +150,9 @@ def _places(config: DecoderConfig, rank: int, *, value_head: bool) -> dict[str, 
     return places
 
 
-def _written(leaf: np.ndarray, place: Place) -> np.ndarray:
+def _written(leaf: Any, place: Place) -> np.ndarray:
     """Files hold `[outputs, inputs]`, of a map from the inputs to the rank or from the rank to the outputs."""
-    one = leaf if place.layer is None else leaf[place.layer]
+    one = np.asarray(leaf if place.layer is None else leaf[place.layer])
     return np.ascontiguousarray(one.reshape(place.file_shape[::-1]).T, np.float32)
 
 

@@ -78,22 +78,37 @@ def write_checkpoint(folder: Path, description: dict[str, Any], drafts: Sequence
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("model*.partial"):  # by a process that was killed
         left.unlink()
+    write_partials(folder, shards, texts)
+    _put_in_place(folder, [*shards, *texts])
+
+
+def write_partials(folder: Path, shards: Mapping[str, Sequence[Draft]], texts: Mapping[str, Any]) -> None:
+    """Writes tensors and JSON beside what may be there, each under the name of `partial_path`; renaming is left over.
+
+    Args:
+        folder: where.
+        shards: the tensors of every safetensors file, by its name.
+        texts: the content of every JSON file, by its name.
+
+    Raises:
+        OSError: a file could not be written; none stays.
+    """
     try:
         for name, shard in shards.items():
-            write_safetensors(_partial(folder, name), shard)
+            write_safetensors(partial_path(folder, name), shard)
         for name, content in texts.items():
-            _partial(folder, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            partial_path(folder, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         for name in (*shards, *texts):
-            _partial(folder, name).unlink(missing_ok=True)
+            partial_path(folder, name).unlink(missing_ok=True)
         raise OSError(
             f"The weights could not be written to {folder}: {error}. Make room or correct the folder's permissions, "
             "then run the same command again: training does not start over."
         ) from error
-    _put_in_place(folder, [*shards, *texts])
 
 
-def _partial(folder: Path, name: str) -> Path:
+def partial_path(folder: Path, name: str) -> Path:
+    """Where a file is written before it takes its place."""
     return folder / f"{name}.partial"
 
 
@@ -104,7 +119,7 @@ def _put_in_place(folder: Path, names: list[str]) -> None:
     for name in stale:
         (folder / name).unlink(missing_ok=True)
     for name in sorted(names, key=lambda name: name == CONFIG):
-        os.replace(_partial(folder, name), folder / name)
+        os.replace(partial_path(folder, name), folder / name)
 
 
 def _present(folder: Path) -> set[str]:

@@ -12,7 +12,7 @@ from agentprm_jax.reporting.stage import plain_config, read_metrics
 
 TRAINING = "training_notes.json"
 """File of a language model's folder that holds its notes; a PRM has them in prm.json."""
-_LEFT_OUT = ("output", "mesh")
+_LEFT_OUT = ("output", "mesh", "distributed")
 
 
 def training_notes(config: Any, trajectories: Sequence[Trajectory], run: Path, code: Path) -> dict[str, Any]:

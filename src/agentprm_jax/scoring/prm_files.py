@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from agentprm_jax.data.encode import ChatEncoder
-from agentprm_jax.data.tokenizer_files import load_encoder
+from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.loading import load_pretrained
-from agentprm_jax.models.saving import save_pretrained
 
 PRM = "prm.json"
 SCHEMA = "agentprm.prm/1"
@@ -56,9 +55,7 @@ def save_prm(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PRM).unlink(missing_ok=True)
-    ids = {"pad_token_id": encoder.pad_id, "end_of_turn_id": encoder.end_of_turn_id}
-    save_pretrained(folder, config, params, **ids)
-    encoder.save_tokenizer(folder)
+    save_with_tokenizer(folder, config, params, encoder)
     draft = folder / f"{PRM}.tmp"
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     os.replace(draft, folder / PRM)

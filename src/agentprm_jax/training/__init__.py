@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         wait_for_all,
         whole_on_host,
     )
+    from agentprm_jax.training.finish import finished_model
     from agentprm_jax.training.interrupt import NonFiniteUpdate, TrainingInterrupted, stop_on_signal
     from agentprm_jax.training.loop import fit
     from agentprm_jax.training.mesh import make_constrain, make_mesh, parameter_shardings, row_share
@@ -35,6 +36,7 @@ _MODULES = {
     "checkpoint": ("CheckpointError", "Checkpointer"),
     "config": ("DistributedConfig", "LoopConfig", "MeshConfig", "OptimizerConfig", "PrmObjectiveConfig"),
     "distributed": ("first_process_first", "initialise_distributed", "wait_for_all", "whole_on_host"),
+    "finish": ("finished_model",),
     "interrupt": ("NonFiniteUpdate", "TrainingInterrupted", "stop_on_signal"),
     "loop": ("fit",),
     "mesh": ("make_constrain", "make_mesh", "parameter_shardings", "row_share"),
@@ -69,6 +71,7 @@ __all__ = [
     "TrainState",
     "TrainingInterrupted",
     "fingerprint",
+    "finished_model",
     "first_process_first",
     "fit",
     "initialise_distributed",

@@ -65,8 +65,9 @@ def fit(
     reports = _Reports(writers, batches, checkpointer)
     agree, start = make_agreement(mesh), int(state.step)
     saved, saved_at = start, clock()
+    rows = loop.rows_per_batch // row_share(mesh)[1]
     for index in range(start, total_steps):
-        batch = place_batch(mesh, _checked(batches[index], mesh, loop.rows_per_batch))
+        batch = place_batch(mesh, _checked(batches[index], rows, loop.rows_per_batch))
         state, metrics = update(state, batch, np.int32(index))
         reports.add(index, metrics)
         done, asked = index + 1, stop()
@@ -132,9 +133,8 @@ class _Reports:
         )
 
 
-def _checked(batch: Any, mesh: Mesh, rows: int) -> Any:
-    """The batch, if it has the rows that this process must give."""
-    expected = rows // row_share(mesh)[1]
+def _checked(batch: Any, expected: int, rows: int) -> Any:
+    """The batch, if it has the rows that this process must give, of all that an update takes."""
     got = {len(x) for x in jax.tree.leaves(batch)}
     if got != {expected}:
         raise ValueError(

@@ -79,7 +79,7 @@ def prepare(
         init_params: makes parameters from a random key; it is traced.
         axes: logical axes of the parameters, from `models.logical_axes`.
         mesh: from `make_mesh`.
-        optimizer: numbers of AdamW.
+        optimizer: its rule and numbers.
         loop: rows of a batch and microbatches are used here.
         total_steps: length of the learning rate's course, as `loop.total_steps(rows)` gives it.
         lora: whether adapters are trained instead of the model; by default the model is.

@@ -71,7 +71,7 @@ def tpu_devices(topology: str) -> list[Any]:
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # and let one process at a time use the chip
     try:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
-    except Exception as error:
+    except Exception as error:  # what libtpu raises differs from one version to the next
         raise RuntimeError(
             f"Compiling for the TPU slice {topology} needs libtpu, which said: {str(error).splitlines()[0]} Install "
             "it with `uv sync --group tpu` (Linux on x86-64)."
