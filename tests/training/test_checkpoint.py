@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import subprocess
 import sys
 
@@ -119,3 +121,18 @@ def test_where_no_more_can_be_written_the_answer_is_one_paragraph_and_the_last_c
     assert "the checkpoint of step 1 is whole" in message
     assert "Make room" in message
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("place", "reported"), [("site-packages/orbax/checkpoint/writer.py", 0), ("program.py", 1)])
+def test_an_error_of_a_write_nobody_waits_for_is_not_logged_beside_the_answer(tmp_path, caplog, place, reported):
+    with Checkpointer(tmp_path, keep=1):
+        space = {}
+        exec(compile("async def write():\n    raise ValueError('disk full')", place, "exec"), space)
+
+        async def fail():
+            task = asyncio.ensure_future(space["write"]())
+            await asyncio.wait([task])
+
+        asyncio.run(fail())
+        gc.collect()
+    assert len([record for record in caplog.records if "never retrieved" in record.message]) == reported

@@ -5,6 +5,7 @@ import logging
 import pathlib
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -146,18 +147,21 @@ def _first_line(error: Exception) -> str:
 def _quieten_orbax() -> None:
     """Drops what Orbax prints beside the errors that it raises: many tracebacks, which would hide the answer to them.
 
-    They are what it logs below a critical error, and what the writing of other files reports to an event loop that
-    Orbax has closed by then because the writing of one has failed.
+    They are what it logs below a critical error, and what becomes of the writing of other files when that of one has
+    failed: asyncio logs their errors, which nobody asks for, and reports the event loop that Orbax has closed by then.
     """
-    logger = logging.getLogger("absl")
-    if _not_from_orbax not in logger.filters:
-        logger.addFilter(_not_from_orbax)
+    for name in ("absl", "asyncio"):
+        logger = logging.getLogger(name)
+        if _not_from_orbax not in logger.filters:
+            logger.addFilter(_not_from_orbax)
     if getattr(sys.unraisablehook, "func", None) is not _unless_loop_is_closed:
         sys.unraisablehook = functools.partial(_unless_loop_is_closed, sys.unraisablehook)
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.CRITICAL or "orbax" not in record.pathname
+    raised = traceback.walk_tb(record.exc_info[2]) if record.exc_info else ()
+    places = [record.pathname, *(frame.f_code.co_filename for frame, _ in raised)]
+    return record.levelno >= logging.CRITICAL or not any("orbax" in place for place in places)
 
 
 def _unless_loop_is_closed(report: Callable[[Any], object], unraisable: Any) -> None:
