@@ -199,13 +199,14 @@ def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:
     from transformers import AutoTokenizer
 
     from agentprm_jax.actors.sampler import NativeSampler
+    from agentprm_jax.actors.stops import read_stop_tokens
     from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.models import load_pretrained
 
     config, params = load_pretrained(folder)
-    return NativeSampler(
-        config, params, ChatEncoder(AutoTokenizer.from_pretrained(folder)), sampler, name=folder.parent.name
-    )
+    encoder = ChatEncoder(AutoTokenizer.from_pretrained(folder))
+    stops = read_stop_tokens(folder)
+    return NativeSampler(config, params, encoder, sampler, stop_tokens=stops, name=folder.parent.name)
 
 
 def load_remote(config: RemoteConfig) -> RemoteActor:

@@ -1,0 +1,354 @@
+"""How fast the native sampler is beside `generate` of transformers: tokens a second over a whole conversation.
+
+Commands:
+
+    uv run --group torch benchmarks/sampling.py
+    uv run --group torch benchmarks/sampling.py --models random PATH --dtypes float32 bfloat16
+
+A batch of conversations of different lengths is played for a few turns, an observation between actions. Both sides get
+the same weights, take the likeliest tokens, and say the same number of tokens in every action; both know their end
+tokens, and both may use all cores. `generate` is used as well as its interface allows: prompts and observations padded
+on the left, its own cache kept over the turns so that it reads new tokens only, `logits_to_keep` as it sets it itself,
+under `torch.inference_mode`. Our side is called as everybody calls it, with conversations of text, which it encodes.
+
+The sides alternate within one process. A ratio is theirs over ours of neighbouring measurements; given are the median
+and the smallest and largest. The first round of each side, in which ours is compiled, is timed apart. The bar is a
+median ratio of 2 at the largest batch. Without torch only our own numbers are printed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tyro
+
+if TYPE_CHECKING:
+    from agentprm_jax.actors import NativeSampler
+    from agentprm_jax.data import Message
+
+Play = Callable[[], list[list[str]]]
+"""Plays all turns; returns the texts of the actions of each turn."""
+
+BAR = 2.0
+RANDOM = "random"
+OBSERVATIONS = (
+    "You see a wooden door, a bench and {} oak logs. Your inventory holds {} sticks.",
+    "Crafted {} planks. You now hold {} planks and a crafting table.",
+    "Could not find enough items to craft {} stone pickaxes; {} cobblestones are missing.",
+)
+_CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Settings of the measurement."""
+
+    models: tuple[str, ...] = (RANDOM,)
+    """Folders that `load_pretrained` and transformers read, or `random` for a small random Llama."""
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    """Types of weights and activations, on both sides."""
+    batches: tuple[int, ...] = (1, 8, 32)
+    """Conversations at once."""
+    turns: int = 3
+    """Actions of a conversation."""
+    new_tokens: int = 24
+    """Tokens of an action."""
+    rounds: int = 5
+    """Times that each side is measured."""
+    capacity: int = 512
+    """Most tokens of a conversation."""
+    output: Path | None = None
+    """JSON file for the numbers."""
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    model: str
+    dtype: str
+    batch: int
+    tokens: int
+    ours: list[float]
+    theirs: list[float]
+    first_call: float
+    equal: float
+
+    @property
+    def ratios(self) -> list[float]:
+        """Their time over ours, of neighbouring measurements."""
+        return [theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+
+
+def main(config: SamplingConfig) -> None:
+    """Measures, prints the table, writes the file."""
+    from agentprm_jax.reporting.progress import progress
+
+    torch = has_torch()
+    if not torch:
+        print("torch is not installed (dependency group `torch`), so only our own speed is measured.")
+    rows = []
+    cases = len(config.models) * len(config.dtypes) * len(config.batches)
+    with tempfile.TemporaryDirectory(prefix="agentprm-sampling-") as folder:
+        for row in progress(measure_all(config, Path(folder), torch), "sampling", total=cases):
+            rows.append(row)
+            print("\n".join(table(rows)), flush=True)
+            if config.output:
+                write(config, rows, config.output)
+    if torch:
+        print("\n".join(verdicts(config, rows)))
+
+
+def has_torch() -> bool:
+    """Whether torch can be imported."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def measure_all(config: SamplingConfig, folder: Path, torch: bool) -> Iterator[Row]:
+    """A row for each model, type and batch."""
+    for model in config.models:
+        path = write_random_model(folder / RANDOM) if model == RANDOM else Path(model)
+        for dtype in config.dtypes:
+            theirs = load_theirs(path, dtype) if torch else None
+            for batch in config.batches:
+                yield measure(config, path, dtype, batch, theirs)
+
+
+def measure(config: SamplingConfig, path: Path, dtype: str, batch: int, theirs: Any) -> Row:
+    """Both sides in turns."""
+    sampler = load_ours(config, path, dtype, batch)
+    starts = conversations(batch)
+    ours = our_play(config, sampler, starts)
+    sides: list[Play] = [ours] if theirs is None else [ours, their_play(config, sampler, theirs, starts)]
+    warm = [timed(side) for side in sides]
+    equal = sum(one == other for one, other in zip(warm[0][1][0], warm[-1][1][0], strict=True)) / batch
+    times: list[list[float]] = [[] for _ in sides]
+    for _ in range(config.rounds):
+        for side, spent in zip(sides, times, strict=True):
+            spent.append(timed(side)[0])
+    tokens = batch * config.turns * config.new_tokens
+    return Row(path.name, dtype, batch, tokens, times[0], times[1] if theirs else [], warm[0][0], equal)
+
+
+def timed(play: Play) -> tuple[float, list[list[str]]]:
+    """Seconds, and what was said."""
+    start = time.perf_counter()
+    said = play()
+    return time.perf_counter() - start, said
+
+
+def conversations(batch: int) -> list[list[Message]]:
+    """Tasks of different lengths."""
+    from agentprm_jax.data import Message
+
+    task = "Goal: craft a wooden pickaxe. Think, then act. "
+    recipe = "craft {} planks using {} oak logs. "
+    return [
+        [Message("user", task + "".join(recipe.format(place + i, i + 1) for i in range(2 + place % 4)))]
+        for place in range(batch)
+    ]
+
+
+def observation(turn: int, row: int) -> str:
+    """What the environment says after a turn."""
+    return OBSERVATIONS[turn % len(OBSERVATIONS)].format(row + turn + 2, row + 1)
+
+
+def our_play(config: SamplingConfig, sampler: NativeSampler, starts: list[list[Message]]) -> Play:
+    """Conversations through the sampler; each time new ones, so that nothing is at hand from the time before."""
+    from agentprm_jax.data import Message
+
+    games = iter(range(1_000_000))
+
+    def play() -> list[list[str]]:
+        game = next(games)
+        played = [[Message("user", f"{game:06d} {start[0].content}")] for start in starts]
+        said = []
+        for turn in range(config.turns):
+            answers = sampler.act(played, temperature=0.0, max_tokens=config.new_tokens)
+            said.append([action.text for (action,) in answers])
+            for row, (messages, (action,)) in enumerate(zip(played, answers, strict=True)):
+                messages += [Message("assistant", action.text, action=True), Message("user", observation(turn, row))]
+        return said
+
+    return play
+
+
+def their_play(config: SamplingConfig, sampler: NativeSampler, model: Any, starts: list[list[Message]]) -> Play:
+    """Conversations through `generate`: left-padded, its cache kept over the turns."""
+    import torch
+    from transformers import DynamicCache
+
+    from agentprm_jax.data import Message
+
+    encoder, pad = sampler.encoder, sampler.encoder.pad_id
+    games = iter(range(1_000_000))
+    ends = [encoder.end_of_turn_id]
+
+    def padded(rows: list[list[int]]) -> tuple[Any, Any]:
+        width = max(map(len, rows))
+        tokens = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        return tokens, mask
+
+    def play() -> list[list[str]]:
+        game = next(games)
+        prompts = [encoder.prompt_tokens([Message("user", f"{game:06d} {start[0].content}")]) for start in starts]
+        tokens, mask = padded(prompts)
+        cache, said = DynamicCache(), []
+        for turn in range(config.turns):
+            with torch.inference_mode():
+                grown = model.generate(
+                    input_ids=tokens,
+                    attention_mask=mask,
+                    past_key_values=cache,
+                    max_new_tokens=config.new_tokens,
+                    min_new_tokens=config.new_tokens,
+                    do_sample=False,
+                    pad_token_id=pad,
+                    eos_token_id=ends,
+                )
+            new = grown[:, tokens.shape[1] :]
+            said.append([encoder.decode_action(row) for row in new.tolist()])
+            between = [turn_tokens(sampler, observation(turn, row)) for row in range(len(starts))]
+            following, seen = padded(between)
+            tokens = torch.cat([grown, following], dim=1)
+            mask = torch.cat([mask, torch.ones_like(new), seen], dim=1)
+        return said
+
+    return play
+
+
+def turn_tokens(sampler: NativeSampler, text: str) -> list[int]:
+    """Tokens between two actions: the end of the first, the observation, the opening of the second."""
+    from agentprm_jax.data import Message
+
+    encoder = sampler.encoder
+    before = [Message("user", ""), Message("assistant", "")]
+    whole = encoder.prompt_tokens([*before, Message("user", text)])
+    return whole[len(encoder.prompt_tokens(before[:1])) :]
+
+
+def load_ours(config: SamplingConfig, path: Path, dtype: str, batch: int) -> NativeSampler:
+    """The sampler of a model, its weights in the given type."""
+    import jax
+    import jax.numpy as jnp
+    from transformers import AutoTokenizer
+
+    from agentprm_jax.actors import NativeSampler, SamplerConfig
+    from agentprm_jax.data import ChatEncoder
+    from agentprm_jax.models import load_pretrained
+
+    decoder, params = load_pretrained(path)
+    sizes = SamplerConfig(
+        slots=2 * batch,
+        rows=batch,
+        smallest_rows=min(batch, 2),
+        capacity=config.capacity,
+        max_tokens=config.new_tokens,
+        min_tokens=config.new_tokens,
+        prefill_lengths=(16, 32, 48, 64, 96, 128, 192, 256),
+    )
+    return NativeSampler(
+        dataclasses.replace(decoder, dtype=dtype, param_dtype=dtype),
+        jax.tree.map(lambda x: jnp.asarray(x, dtype), params),
+        ChatEncoder(AutoTokenizer.from_pretrained(path)),
+        sizes,
+    )
+
+
+def load_theirs(path: Path, dtype: str) -> Any:
+    """The model in transformers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
+
+
+def write_random_model(folder: Path) -> Path:
+    """A small random Llama and a byte-level tokenizer of the texts here."""
+    import jax
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from agentprm_jax.models import DecoderConfig, init_language_model, save_pretrained
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    backend.decoder = decoders.ByteLevel()  # pyright: ignore
+    texts = [messages[0].content for messages in conversations(64)] + list(OBSERVATIONS)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=512, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=special[0], eos_token=special[2])
+    tokenizer.chat_template = _CHATML
+    decoder = DecoderConfig(
+        vocab_size=len(tokenizer),
+        embed=256,
+        mlp=768,
+        layers=6,
+        heads=4,
+        kv_heads=2,
+        head_dim=64,
+        rope_theta=1e4,
+        norm_eps=1e-5,
+        max_positions=2048,
+    )
+    save_pretrained(folder, decoder, init_language_model(decoder, jax.random.key(0)))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def table(rows: list[Row]) -> list[str]:
+    """The table as Markdown."""
+    lines = [
+        "| model | dtype | batch | ours, tokens/s | theirs, tokens/s | ratio (least to most) | equal | first call |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        ours = row.tokens / statistics.median(row.ours)
+        theirs = f"{row.tokens / statistics.median(row.theirs):,.0f}" if row.theirs else "-"
+        ratio = "-"
+        if row.theirs:
+            ratio = f"{statistics.median(row.ratios):.2f} ({min(row.ratios):.2f} to {max(row.ratios):.2f})"
+        cells = (row.model, row.dtype, row.batch, f"{ours:,.0f}", theirs, ratio, f"{row.equal:.0%}")
+        lines.append("| " + " | ".join(map(str, cells)) + f" | {row.first_call:.1f} s |")
+    return lines
+
+
+def verdicts(config: SamplingConfig, rows: list[Row]) -> list[str]:
+    """Whether the bar is reached, for each model and type at the largest batch."""
+    lines = []
+    for row in rows:
+        if row.batch == max(config.batches):
+            ratio = statistics.median(row.ratios)
+            word = "reached" if ratio >= BAR else "missed"
+            lines.append(f"{row.model}, {row.dtype}, batch {row.batch}: {word} ({ratio:.2f}; the bar is {BAR:.1f}).")
+    return lines
+
+
+def write(config: SamplingConfig, rows: list[Row], path: Path) -> None:
+    """The numbers as JSON."""
+    content = {"config": dataclasses.asdict(config), "rows": [row._asdict() for row in rows]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(SamplingConfig, description=__doc__))
