@@ -112,6 +112,9 @@ def draw_actions(
 
     Slots that are kept then hold the prompt and the sampled tokens but the last, which nothing has attended to.
 
+    A call copies the weights of the blocks once, each block's apart, and needs memory for that: a scan over the stacked
+    ones would copy them for every token.
+
     Args:
         config: shape of the decoder.
         params: a language model.

@@ -199,7 +199,7 @@ class NativeSampler:
         """
         _, matched = self._table.match(request.prompts)  # marks slots: no part takes what a later one continues
         lengths = request.prompts.lengths
-        windows = np.searchsorted(self.sampler_config.windows, lengths + request.max_tokens)[request.prompt]
+        windows = np.searchsorted(self.sampler_config.windows, lengths)[request.prompt]
         order = np.lexsort((request.prompt, (lengths - matched)[request.prompt], windows))
         size = self.sampler_config.rows
         for part in np.split(order, np.flatnonzero(np.diff(windows[order])) + 1):
@@ -212,7 +212,7 @@ class NativeSampler:
         """
         places, firsts, prompt = np.unique(request.prompt[rows], return_index=True, return_inverse=True)
         prompts = request.prompts.take(places)
-        window = at_least(self.sampler_config.windows, int(prompts.lengths.max()) + request.max_tokens)
+        window = at_least(self.sampler_config.windows, int(prompts.lengths.max()))
         slots = self._read(prompts, window)[prompt]
         kept = np.zeros(len(rows), bool)
         kept[firsts] = True
