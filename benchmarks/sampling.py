@@ -12,8 +12,10 @@ on the left, its own cache kept over the turns so that it reads new tokens only,
 under `torch.inference_mode`. Our side is called as everybody calls it, with conversations of text, which it encodes.
 
 The sides alternate within one process. A ratio is theirs over ours of neighbouring measurements; given are the median
-and the smallest and largest. The first round of each side, in which ours is compiled, is timed apart. The bar is a
-median ratio of 2 at the largest batch. Without torch only our own numbers are printed.
+and the smallest and largest, of the time on the clock and of that on processors. The second says more where other
+programs run beside this one; give both sides a single core then (`taskset -c 0`), because threads of torch that wait
+for each other count as work. The first round of each side, in which ours is compiled, is timed apart. The bar is a
+median ratio of 2 on the clock at the largest batch. Without torch only our own numbers are printed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,6 +74,13 @@ class SamplingConfig:
     """JSON file for the numbers."""
 
 
+class Spent(NamedTuple):
+    """Seconds that one play of all turns took."""
+
+    clock: float
+    processor: float
+
+
 class Row(NamedTuple):
     """One line of the table."""
 
@@ -79,15 +88,16 @@ class Row(NamedTuple):
     dtype: str
     batch: int
     tokens: int
-    ours: list[float]
-    theirs: list[float]
+    ours: list[Spent]
+    theirs: list[Spent]
     first_call: float
     equal: float
 
     @property
-    def ratios(self) -> list[float]:
-        """Their time over ours, of neighbouring measurements."""
-        return [theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+    def ratios(self) -> list[Spent]:
+        """Their times over ours, of neighbouring measurements."""
+        pairs = zip(self.ours, self.theirs, strict=True)
+        return [Spent(theirs.clock / ours.clock, theirs.processor / ours.processor) for ours, theirs in pairs]
 
 
 def main(config: SamplingConfig) -> None:
@@ -136,19 +146,19 @@ def measure(config: SamplingConfig, path: Path, dtype: str, batch: int, theirs: 
     sides: list[Play] = [ours] if theirs is None else [ours, their_play(config, sampler, theirs, starts)]
     warm = [timed(side) for side in sides]
     equal = sum(one == other for one, other in zip(warm[0][1][0], warm[-1][1][0], strict=True)) / batch
-    times: list[list[float]] = [[] for _ in sides]
+    times: list[list[Spent]] = [[] for _ in sides]
     for _ in range(config.rounds):
         for side, spent in zip(sides, times, strict=True):
             spent.append(timed(side)[0])
     tokens = batch * config.turns * config.new_tokens
-    return Row(path.name, dtype, batch, tokens, times[0], times[1] if theirs else [], warm[0][0], equal)
+    return Row(path.name, dtype, batch, tokens, times[0], times[1] if theirs else [], warm[0][0].clock, equal)
 
 
-def timed(play: Play) -> tuple[float, list[list[str]]]:
-    """Seconds, and what was said."""
-    start = time.perf_counter()
+def timed(play: Play) -> tuple[Spent, list[list[str]]]:
+    """What it took, and what was said."""
+    clock, processor = time.perf_counter(), time.process_time()
     said = play()
-    return time.perf_counter() - start, said
+    return Spent(time.perf_counter() - clock, time.process_time() - processor), said
 
 
 def conversations(batch: int) -> list[list[Message]]:
@@ -318,18 +328,25 @@ def write_random_model(folder: Path) -> Path:
 def table(rows: list[Row]) -> list[str]:
     """The table as Markdown."""
     lines = [
-        "| model | dtype | batch | ours, tokens/s | theirs, tokens/s | ratio (least to most) | equal | first call |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| model | dtype | batch | ours, tokens/s | theirs, tokens/s | ratio | processor ratio | equal | first |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
-        ours = row.tokens / statistics.median(row.ours)
-        theirs = f"{row.tokens / statistics.median(row.theirs):,.0f}" if row.theirs else "-"
-        ratio = "-"
-        if row.theirs:
-            ratio = f"{statistics.median(row.ratios):.2f} ({min(row.ratios):.2f} to {max(row.ratios):.2f})"
-        cells = (row.model, row.dtype, row.batch, f"{ours:,.0f}", theirs, ratio, f"{row.equal:.0%}")
-        lines.append("| " + " | ".join(map(str, cells)) + f" | {row.first_call:.1f} s |")
+        speeds = [
+            f"{row.tokens / statistics.median(one.clock for one in side):,.1f}"
+            for side in (row.ours, row.theirs)
+            if side
+        ]
+        ratios = [spread(values) for values in zip(*row.ratios, strict=True)] if row.theirs else []
+        cells = (*speeds, *ratios) if ratios else (*speeds, "-", "-", "-")
+        cells = (row.model, row.dtype, row.batch, *cells, f"{row.equal:.0%}", f"{row.first_call:.1f} s")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median, least and most."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def verdicts(config: SamplingConfig, rows: list[Row]) -> list[str]:
@@ -337,7 +354,7 @@ def verdicts(config: SamplingConfig, rows: list[Row]) -> list[str]:
     lines = []
     for row in rows:
         if row.batch == max(config.batches):
-            ratio = statistics.median(row.ratios)
+            ratio = statistics.median(one.clock for one in row.ratios)
             word = "reached" if ratio >= BAR else "missed"
             lines.append(f"{row.model}, {row.dtype}, batch {row.batch}: {word} ({ratio:.2f}; the bar is {BAR:.1f}).")
     return lines
