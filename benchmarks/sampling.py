@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
+from random_llama import write_random_llama
 
 if TYPE_CHECKING:
     from agentprm_jax.actors import NativeSampler
@@ -45,10 +46,6 @@ OBSERVATIONS = (
     "You see a wooden door, a bench and {} oak logs. Your inventory holds {} sticks.",
     "Crafted {} planks. You now hold {} planks and a crafting table.",
     "Could not find enough items to craft {} stone pickaxes; {} cobblestones are missing.",
-)
-_CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
@@ -131,7 +128,10 @@ def has_torch() -> bool:
 def measure_all(config: SamplingConfig, folder: Path, torch: bool) -> Iterator[Row]:
     """A row for each model, type and batch."""
     for model in config.models:
-        path = write_random_model(folder / RANDOM) if model == RANDOM else Path(model)
+        path = Path(model)
+        if model == RANDOM:
+            path = folder / RANDOM
+            write_random_llama(path, [*(start[0].content for start in conversations(64)), *OBSERVATIONS])
         for dtype in config.dtypes:
             theirs = load_theirs(path, dtype) if torch else None
             for batch in config.batches:
@@ -287,42 +287,6 @@ def load_theirs(path: Path, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
-
-
-def write_random_model(folder: Path) -> Path:
-    """A small random Llama and a byte-level tokenizer of the texts here."""
-    import jax
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    from agentprm_jax.models import DecoderConfig, init_language_model, save_pretrained
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
-    backend.decoder = decoders.ByteLevel()  # pyright: ignore
-    texts = [messages[0].content for messages in conversations(64)] + list(OBSERVATIONS)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=512, initial_alphabet=alphabet, show_progress=False)
-    backend.train_from_iterator(texts, trainer)
-    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=special[0], eos_token=special[2])
-    tokenizer.chat_template = _CHATML
-    decoder = DecoderConfig(
-        vocab_size=len(tokenizer),
-        embed=256,
-        mlp=768,
-        layers=6,
-        heads=4,
-        kv_heads=2,
-        head_dim=64,
-        rope_theta=1e4,
-        norm_eps=1e-5,
-        max_positions=2048,
-    )
-    save_pretrained(folder, decoder, init_language_model(decoder, jax.random.key(0)))
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def table(rows: list[Row]) -> list[str]:
