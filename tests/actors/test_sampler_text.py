@@ -1,5 +1,6 @@
 """The sampler on a byte-level vocabulary: texts to stop at, halves of characters, several ends of a turn."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from agentprm_jax.models import lm_logits
 from tests.actors.byte_pairs import byte_pair_encoder, byte_pair_model
 
 ENCODER = byte_pair_encoder()
+uncached_logits = jax.jit(lm_logits, static_argnums=0)
 SIZES = {"slots": 16, "rows": 16, "capacity": 256, "max_tokens": 16, "prefill_lengths": (64,)}
 
 
@@ -28,7 +30,8 @@ def greedy_tokens(messages, ends, count):
     special = [index for index, token in ENCODER.tokenizer.added_tokens_decoder.items() if token.special]
     tokens, said = list(ENCODER.prompt_tokens(messages)), []
     while len(said) < count and not (said and said[-1] in ends):
-        logits = np.array(lm_logits(config, params, jnp.asarray([tokens + said]))[0, -1])
+        padded = jnp.zeros((1, 96), jnp.int32).at[0, : len(tokens + said)].set(jnp.asarray(tokens + said))
+        logits = np.array(uncached_logits(config, params, padded)[0, len(tokens + said) - 1])
         logits[[index for index in special if index not in ends]] = -np.inf
         said.append(int(logits.argmax()))
     return said
