@@ -104,7 +104,8 @@ def token_bytes(encoder: ChatEncoder) -> tuple[list[bytes], list[bytes]]:
 def _probed(backend: Tokenizer, anchor: int, index: int, name: str) -> tuple[bytes, bytes]:
     """Bytes of a token at the beginning and behind another token, by decoding; a token of one byte names it."""
     if byte := _BYTE.fullmatch(name):
-        return (bytes([int(byte[1], 16)]),) * 2
+        said = bytes([int(byte[1], 16)])
+        return said, said
     before = backend.decode([anchor], skip_special_tokens=False)
     after = backend.decode([anchor, index], skip_special_tokens=False)
     return backend.decode([index], skip_special_tokens=False).encode(), after[len(before) :].encode()
