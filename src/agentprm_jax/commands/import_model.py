@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 if TYPE_CHECKING:
+    from agentprm_jax.models.config import DecoderConfig
+    from agentprm_jax.models.forward import Params
     from agentprm_jax.scoring.prm_files import PrmRecord
 
 
@@ -33,6 +35,9 @@ class ImportConfig:
     chat_template: Path | None = None
     """File with a Jinja chat template that replaces the tokenizer's, where that does not write every turn by itself."""
 
+    dtype: Literal["stored", "bfloat16", "float32"] = "stored"
+    """Type of the decoder's weights and activations: that of the file (float32 of a GGUF file), or another."""
+
     @property
     def interrupted(self) -> str:
         """What Ctrl-C leaves."""
@@ -48,6 +53,8 @@ def main(config: ImportConfig) -> None:
 
     with whole_folder(config.output) as folder:
         decoder, params = load_pretrained(config.model)
+        if config.dtype != "stored":
+            decoder, params = _in_dtype(config.dtype, decoder, params)
         template = None if config.chat_template is None else config.chat_template.read_text(encoding="utf-8")
         encoder = load_encoder(config.model, vocab_size=decoder.vocab_size, chat_template=template)
         if "value_head" in params:
@@ -62,6 +69,15 @@ def main(config: ImportConfig) -> None:
         f"{config.output}: {kind} with {decoder.layers} layers of width {decoder.embed}, {decoder.vocab_size:,} token "
         f"ids, up to {decoder.max_positions:,} tokens, weights in {decoder.param_dtype}."
     )
+
+
+def _in_dtype(dtype: str, decoder: DecoderConfig, params: Params) -> tuple[DecoderConfig, Params]:
+    """The model in another type; a value head stays float32."""
+    import jax
+
+    others = {name: subtree for name, subtree in params.items() if name != "value_head"}
+    cast = jax.tree.map(lambda weight: weight.astype(dtype), others)
+    return replace(decoder, dtype=dtype, param_dtype=dtype), {**params, **cast}
 
 
 def _record(config: ImportConfig) -> PrmRecord:

