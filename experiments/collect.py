@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from agentprm_jax.search.episode import MakeEnvironment
 
 TRAJECTORIES = "trajectories.jsonl"
+REMOTE = "remote"
 WRITTEN_TOGETHER = 64
 """Trajectories between two writes that are forced to the disk; a kill loses at most these."""
 
@@ -74,13 +75,8 @@ class CollectConfig:
     """Of sampling and disturbance."""
 
     def __post_init__(self) -> None:
-        """Checks that a remote actor has a model, before anything is written.
-
-        Raises:
-            ValueError: it has none.
-        """
-        if self.actor == "remote" and not self.remote.model:
-            raise ValueError("CollectConfig.remote.model must name a model of the server for a remote actor, got ''.")
+        """Raises ValueError for a remote actor without a model."""
+        check_remote("CollectConfig", self.actor, self.remote)
 
     @property
     def what(self) -> CollectConfig:
@@ -166,17 +162,15 @@ def actor_play(
     """Sampled trajectories that are not done."""
     from agentprm_jax.search import collect
 
-    remote = config.actor == "remote"
-    actor: Actor = load_remote(config.remote) if remote else load_actor(Path(config.actor), config.sampler)
     return collect(
         tasks,
         make_environment=make_environment,
-        actor=actor,
+        actor=find_actor(config.actor, config.sampler, config.remote),
         samples=config.samples,
         temperature=config.temperature,
         seed=config.seed,
         max_tokens=config.max_tokens,
-        concurrency=config.remote.concurrency if remote else config.sampler.slots,
+        concurrency=config.remote.concurrency if config.actor == REMOTE else config.sampler.slots,
         attempts=config.attempts,
         split=config.tasks.split,
         done=done,
@@ -192,6 +186,21 @@ def load_expert(environment: str) -> Expert:
     from agentprm_jax.actors.textcraft_expert import TextCraftExpert
 
     return TextCraftExpert()
+
+
+def find_actor(actor: str, sampler: SamplerConfig, remote: RemoteConfig) -> Actor:
+    """The model in a folder, or the one on a server."""
+    return load_remote(remote) if actor == REMOTE else load_actor(Path(actor), sampler)
+
+
+def check_remote(owner: str, actor: str, remote: RemoteConfig) -> None:
+    """Checks that a remote actor has a model, before anything is written.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if actor == REMOTE and not remote.model:
+        raise ValueError(f"{owner}.remote.model must name a model of the server for a remote actor, got ''.")
 
 
 def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from collect import TRAJECTORIES, load_actor
+from collect import TRAJECTORIES, check_remote, find_actor
 
-from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 
@@ -56,8 +56,8 @@ class EvaluateConfig:
     """Folder of a collection with temperature 0, one sample a task."""
     expert: Path
     """Folder of the expert's collection, one a task."""
-    actor: Path
-    """Folder of the actor's model, for beam search."""
+    actor: str
+    """Folder of the actor's model, or "remote" for a model on a server; it proposes actions in beam search."""
     prms: tuple[Path, ...]
     """Folders of PRM runs (train_prm.py)."""
     training_trajectories: Path
@@ -82,8 +82,16 @@ class EvaluateConfig:
     """Candidates that are sampled at once in beam search: how many tasks are searched together."""
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     """Sizes of the sampler."""
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+    """Remote actor only: the server and its model."""
+    attempts: int = 3
+    """Remote actor only: times that it is asked about a path before the search ends with an error."""
     seed: int = 0
     """Of the candidates in beam search."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a remote actor without a model."""
+        check_remote("EvaluateConfig", self.actor, self.remote)
 
 
 def main(config: EvaluateConfig, stages: Sequence[Stage] = (), headline: str = "") -> Results:
@@ -124,7 +132,7 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
     method, seed = prm.name.rsplit("-", 1)
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored
-    actor = proposer(config.actor, config.sampler)
+    actor = proposer(config.actor, config.sampler, config.remote)
     beams = {}
     for size in reversed(config.beams):  # the largest first: much of what the others need is remembered then
         before = prm.tokens_scored
@@ -144,7 +152,7 @@ def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
     from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
     from agentprm_jax.scoring.random_scorer import RandomScorer
 
-    actor = proposer(config.actor, config.sampler)
+    actor = proposer(config.actor, config.sampler, config.remote)
     for method, finished_first in (("random_beam", False), ("random_beam_finished_first", True)):
         path = folder / f"{method}-{seed}.json"
         if path.exists():
@@ -161,11 +169,11 @@ def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
 
 
 @functools.cache
-def proposer(folder: Path, sampler: SamplerConfig) -> Actor:
+def proposer(actor: str, sampler: SamplerConfig, remote: RemoteConfig) -> Actor:
     """The actor of all searches in this process: what one has asked is at hand for the next."""
     from agentprm_jax.actors.remembering import RememberingActor
 
-    return RememberingActor(load_actor(folder, sampler))
+    return RememberingActor(find_actor(actor, sampler, remote))
 
 
 def search(
@@ -188,6 +196,7 @@ def search(
         seed=config.seed,
         max_tokens=config.max_tokens,
         concurrency=config.concurrency,
+        attempts=config.attempts,
         finished_first=finished_first,
     )
 

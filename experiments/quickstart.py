@@ -34,6 +34,7 @@ from agentprm_jax.training.config import LoopConfig, OptimizerConfig, PrmObjecti
 SMOLLM2 = "smollm2"
 BEFORE = "greedy-before-sft"
 
+
 def main(config: QuickstartConfig) -> None:
     """Runs what OUTPUT does not hold yet, then reports."""
     import evaluate
@@ -206,7 +207,7 @@ def evaluation(config: QuickstartConfig) -> EvaluateConfig:
         greedy=config.output / "greedy",
         untrained=config.output / BEFORE if config.model else None,
         expert=config.output / "expert",
-        actor=actor_model(config),
+        actor=str(actor_model(config)),
         prms=tuple(prm.output for prm in prm_configs(config).values()),
         training_trajectories=config.output / "train" / TRAJECTORIES,
         output=config.output / "evaluation",

@@ -1,6 +1,6 @@
 """A world small enough to know every answer: walk right along a line to the goal, then say finish."""
 
-from agentprm_jax.actors.base import Action, ConversationTooLong, Usage
+from agentprm_jax.actors.base import Action, ActorUnavailable, ConversationTooLong, Usage
 from agentprm_jax.envs.base import Environment, Observation
 
 
@@ -79,3 +79,23 @@ class GoalScorer:
         if actions[-1] == "finish":
             return 100.0 if place == goal else -100.0
         return -float(abs(goal - place))
+
+
+class FailingActor(CyclingActor):
+    """Gives no answer to conversations for which `fails(goal, messages, number of the asking)` holds."""
+
+    def __init__(self, fails, most_messages=100):
+        super().__init__(most_messages)
+        self.fails = fails
+        self.asked = {}
+
+    def act(self, conversations, *, seed=0, **options):
+        answers = super().act(conversations, seed=seed, **options)
+        lost = []
+        for place, (messages, one) in enumerate(zip(conversations, seed, strict=True)):
+            number = self.asked[one] = self.asked.get(one, 0) + 1
+            if self.fails(int(messages[0].content.split()[1]), len(messages), number):
+                lost.append(place)
+        if lost:
+            raise ActorUnavailable(lost, f"{len(lost)} got no answer")
+        return answers

@@ -1,8 +1,9 @@
 """Laws of step-level beam search."""
 
 import pytest
-from line_world import CyclingActor, GoalScorer, LineWorld
+from line_world import CyclingActor, FailingActor, GoalScorer, LineWorld
 
+from agentprm_jax.actors import ActorUnavailable
 from agentprm_jax.scoring.random_scorer import RandomScorer
 from agentprm_jax.search import beam_search
 from agentprm_jax.search.seeding import stable_seed
@@ -76,9 +77,9 @@ def test_random_scores_are_a_function_of_seed_and_conversation():
     assert all(0.0 <= r.score < 1.0 for r in first)
 
 
-@pytest.mark.parametrize("size", [{"nodes": 0}, {"candidates": 0}])
-def test_a_beam_without_nodes_or_candidates_is_refused(size):
-    with pytest.raises(ValueError, match="N >= 1 and M >= 1"):
+@pytest.mark.parametrize("size", [{"nodes": 0}, {"candidates": 0}, {"attempts": 0}])
+def test_a_beam_without_nodes_candidates_or_attempts_is_refused(size):
+    with pytest.raises(ValueError, match="N >= 1, M >= 1 and attempts >= 1"):
         search(**size)
 
 
@@ -103,3 +104,16 @@ def test_a_path_that_outgrows_the_actors_context_ends_there_and_the_others_go_on
 def test_seeds_are_a_fixed_function_of_their_names():
     assert stable_seed("beam", 0, "line_1") == stable_seed("beam", 0, "line_1") == 782103243
     assert stable_seed("a", "bc") != stable_seed("ab", "c")
+
+
+def test_a_path_without_an_answer_is_asked_about_again_and_found_as_if_nothing_had_failed():
+    failing = FailingActor(lambda goal, length, number: goal == 1 and number == 1)
+    found, usual = search(actor=failing, attempts=2), search()
+    assert [(r.trajectory.messages, r.score) for r in found] == [(r.trajectory.messages, r.score) for r in usual]
+
+
+def test_a_path_that_never_gets_an_answer_ends_the_search_after_the_attempts():
+    failing = FailingActor(lambda goal, length, number: goal == 2)
+    with pytest.raises(ActorUnavailable, match="1 got no answer"):
+        search(actor=failing, attempts=3)
+    assert len(failing.calls) == 3

@@ -1,7 +1,7 @@
 """Laws of collection, Best-of-N and demonstrations."""
 
 import pytest
-from line_world import CyclingActor, GoalScorer, LineWorld
+from line_world import CyclingActor, FailingActor, GoalScorer, LineWorld
 
 from agentprm_jax.actors import ActorRefused, ActorUnavailable, ConversationTooLong
 from agentprm_jax.scoring.base import StepScores
@@ -14,26 +14,6 @@ TASKS = [f"line_{goal}" for goal in (1, 2, 3, 4)]
 def gather(**options):
     settings = {"make_environment": LineWorld, "actor": CyclingActor(), "samples": 5, "temperature": 1.0, "seed": 3}
     return list(collect(TASKS, **{**settings, **options}))
-
-
-class FailingActor(CyclingActor):
-    """Gives no answer to conversations for which `fails(goal, messages, number of the asking)` holds."""
-
-    def __init__(self, fails, most_messages=100):
-        super().__init__(most_messages)
-        self.fails = fails
-        self.asked = {}
-
-    def act(self, conversations, *, seed=0, **options):
-        answers = super().act(conversations, seed=seed, **options)
-        lost = []
-        for place, (messages, one) in enumerate(zip(conversations, seed, strict=True)):
-            number = self.asked[one] = self.asked.get(one, 0) + 1
-            if self.fails(int(messages[0].content.split()[1]), len(messages), number):
-                lost.append(place)
-        if lost:
-            raise ActorUnavailable(lost, f"{len(lost)} got no answer")
-        return answers
 
 
 class StepScorer:

@@ -15,10 +15,12 @@ proposal before it is taken, and the N best are taken. Where the paper is silent
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from agentprm_jax.actors.base import Actor
+from agentprm_jax.actors.base import Action, Actor, ActorUnavailable
 from agentprm_jax.data.trajectory import ActorInfo, Message
 from agentprm_jax.scoring.base import ConversationScorer
 from agentprm_jax.search.episode import Episode, MakeEnvironment, ask
@@ -94,6 +96,7 @@ def beam_search(
     seed: int,
     max_tokens: int = 32,
     concurrency: int = 256,
+    attempts: int = 3,
     finished_first: bool = False,
     split: str = "test",
 ) -> list[SearchResult]:
@@ -110,14 +113,18 @@ def beam_search(
         seed: of the proposals.
         max_tokens: most tokens an action may have.
         concurrency: proposals that are sampled at once; it sets how many tasks are searched together.
+        attempts: times that the actor is asked about a path which it leaves without an answer.
         finished_first: prefer any path that terminated to those cut off at the round limit; a control.
         split: the name recorded in the trajectories.
 
     Raises:
-        ValueError: `nodes` or `candidates` is below 1.
+        ValueError: `nodes`, `candidates` or `attempts` is below 1.
+        ActorUnavailable: the actor left a path without an answer, however often it was asked.
     """
-    if nodes < 1 or candidates < 1:
-        raise ValueError(f"Beam search @NxM needs N >= 1 and M >= 1; got {nodes}x{candidates}.")
+    if nodes < 1 or candidates < 1 or attempts < 1:
+        raise ValueError(
+            f"Beam search @NxM needs N >= 1, M >= 1 and attempts >= 1; got {nodes}x{candidates} and {attempts}."
+        )
     together = max(1, concurrency // (nodes * candidates))
     actor_info = ActorInfo(name=actor.name, temperature=temperature, seed=seed)
     results = []
@@ -127,7 +134,7 @@ def beam_search(
         ]
         samples = nodes * candidates
         while open_searches := [search for search in searches if search.nodes]:
-            proposals = _propose(open_searches, actor, samples, temperature, seed, max_tokens)
+            proposals = _propose(open_searches, actor, samples, temperature, seed, max_tokens, attempts)
             _score_and_take(open_searches, proposals, scorer, nodes)
             samples = candidates
         results += [_result(search, finished_first, split, actor_info, nodes, candidates) for search in searches]
@@ -141,12 +148,21 @@ def _propose(
     temperature: float,
     seed: int,
     max_tokens: int,
+    attempts: int,
 ) -> list[list[_Proposal]]:
-    """One actor call for the nodes of all searches."""
+    """One actor call for the nodes of all searches, made again when some of them get no answer."""
     nodes = [node for search in searches for node in search.nodes]
     seeds = [stable_seed("beam", seed, search.task) for search in searches for _ in search.nodes]
-    answers = iter(ask(actor, nodes, seeds, samples=samples, temperature=temperature, max_tokens=max_tokens))
+    asked = partial(ask, actor, nodes, seeds, samples=samples, temperature=temperature, max_tokens=max_tokens)
+    answers = iter(_persistently(asked, attempts))
     return [search.propose([next(answers) for _ in search.nodes]) for search in searches]
+
+
+def _persistently(asked: Callable[[], list[list[Action]]], attempts: int) -> list[list[Action]]:
+    for _ in range(attempts - 1):
+        with contextlib.suppress(ActorUnavailable):
+            return asked()
+    return asked()
 
 
 def _score_and_take(
