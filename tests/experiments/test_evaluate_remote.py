@@ -1,0 +1,88 @@
+"""Beam search whose proposals come from a server that fails now and then."""
+
+import dataclasses
+
+import pytest
+from evaluate import EvaluateConfig, measure, proposer
+
+from agentprm_jax.actors import ActorUnavailable
+from agentprm_jax.actors.config import RemoteConfig
+from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+from agentprm_jax.reporting.evaluation import read_evaluation
+from tests.chat_server import Reply, completion, failed
+
+TASKS = 3
+METHODS = ("random_beam", "random_beam_finished_first")
+
+
+@pytest.fixture
+def config(chat_server, tmp_path):
+    """An evaluation whose actor is on the server; nothing but beams with random scores can be measured with it."""
+    proposer.cache_clear()
+    nowhere = tmp_path / "nowhere"
+    return EvaluateConfig(
+        pool=nowhere,
+        greedy=nowhere,
+        expert=nowhere,
+        actor="remote",
+        prms=(),
+        training_trajectories=nowhere,
+        output=tmp_path / "evaluation",
+        environment=EnvironmentConfig(name="textcraft", max_rounds=3),
+        tasks=TaskConfig(split="test", count=TASKS),
+        beams=("2x2",),
+        remote=RemoteConfig(model="m", base_url=chat_server.url, retries=0, first_wait=0.0),
+        attempts=2,
+    )
+
+
+def measured(config):
+    measure(config, "random-0")
+    found = [read_evaluation(config.output / "measurements" / f"{method}-0.json") for method in METHODS]
+    return [(search.outcomes, search.terminated, search.sampled_tokens) for e in found for search in e.beams.values()]
+
+
+def varied(request):
+    """Each choice another action, which depends on nothing but the request."""
+    return Reply(completion(*("finish" if number else "inventory" for number in range(request["n"]))))
+
+
+def test_requests_that_fail_once_change_nothing(config, chat_server, tmp_path):
+    chat_server.usual = varied
+    usual = measured(config)
+    proposer.cache_clear()
+    lost = set()
+
+    def sometimes(request):
+        key = (request["seed"], len(request["messages"]))
+        if len(lost) < 4 and key not in lost:
+            lost.add(key)
+            return failed(503)
+        return varied(request)
+
+    chat_server.usual = sometimes
+    assert measured(dataclasses.replace(config, output=tmp_path / "again")) == usual
+    assert len(lost) == 4
+    assert len(usual) == len(METHODS)
+    assert all(len(outcomes) == TASKS and sum(tokens) > 0 for outcomes, _, tokens in usual)
+
+
+def test_a_path_that_never_gets_an_answer_ends_the_measurement_and_a_later_start_goes_on(config, chat_server):
+    first = []
+
+    def usual(request):
+        first.append(request["seed"])
+        return failed(500, "out of memory") if request["seed"] == first[0] else varied(request)
+
+    chat_server.usual = usual
+    with pytest.raises(ActorUnavailable, match="out of memory"):
+        measured(config)
+    assert first.count(first[0]) == config.attempts
+    assert not list((config.output / "measurements").glob("*.json"))
+    chat_server.usual = varied
+    assert len(measured(config)) == len(METHODS)
+
+
+def test_a_remote_actor_without_a_model_is_refused_before_anything_is_written(config):
+    with pytest.raises(ValueError, match=r"EvaluateConfig\.remote\.model must name a model"):
+        dataclasses.replace(config, remote=RemoteConfig())
