@@ -111,7 +111,7 @@ def test_a_missing_and_a_damaged_tokenizer_are_named(tmp_path, tokenizer):
         load_encoder(tmp_path, vocab_size=1000)
 
 
-@pytest.mark.parametrize(("model", "pre"), [("llama", "default"), ("gpt2", "unheard-of")])
+@pytest.mark.parametrize(("model", "pre"), [("bert", "default"), ("gpt2", "unheard-of")])
 def test_a_tokenizer_of_another_kind_is_refused_by_name(gguf_file, model, pre):
     with pytest.raises(ValueError, match=rf"model\.gguf: expected a tokenizer.*got '{model}' with '{pre}'"):
         load_encoder(gguf_file(model=model, pre=pre), vocab_size=1000)

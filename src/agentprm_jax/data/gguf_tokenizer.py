@@ -1,7 +1,7 @@
 """The tokenizer and chat template that a GGUF file holds, as the tokenizer of a Hugging Face folder.
 
-`transformers` makes it only where torch is installed. Supported are byte-level BPE tokenizers, which all models of the
-supported families but the first Llamas and Mistrals have.
+`transformers` makes it only where torch is installed. Supported are byte-level BPE tokenizers, and those of
+SentencePiece that the first Llamas and Mistrals have (`gguf_pieces`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from agentprm_jax.data.gguf_pieces import CONTROL, KEY, USER_DEFINED, sentence_pieces
 from agentprm_jax.models.gguf_file import GgufFile, read_gguf
 
-_KEY = "tokenizer.ggml."
-_BYTE_PAIRS = "gpt2"
-_CONTROL, _USER_DEFINED = 3, 4  # gguf.TokenType
+_BYTE_PAIRS, _PIECES = "gpt2", "llama"
 _NAMED = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -75,16 +74,18 @@ def gguf_tokenizer(path: Path) -> PreTrainedTokenizerFast:
         ValueError: the file has no tokenizer, or one of another kind.
     """
     file = read_gguf(path)
-    kind, splitting = file.require(f"{_KEY}model"), file.metadata.get(f"{_KEY}pre")
-    if kind != _BYTE_PAIRS or splitting not in SPLITTINGS:
+    kind, splitting = file.require(f"{KEY}model"), file.metadata.get(f"{KEY}pre")
+    if kind != _PIECES and (kind != _BYTE_PAIRS or splitting not in SPLITTINGS):
         raise ValueError(
-            f"{path}: expected a tokenizer of the kind {_BYTE_PAIRS!r} with {_KEY}pre among {', '.join(SPLITTINGS)}; "
-            f"got {kind!r} with {splitting!r}. Load the model from a folder with tokenizer.json instead."
+            f"{path}: expected a tokenizer of the kind {_PIECES!r}, or {_BYTE_PAIRS!r} with {KEY}pre among "
+            f"{', '.join(SPLITTINGS)}; got {kind!r} with {splitting!r}. Load the model from a folder with "
+            "tokenizer.json instead."
         )
-    names = file.require(f"{_KEY}tokens")
-    ids = {key: file.metadata.get(f"{_KEY}{theirs}_token_id") for key, theirs in _NAMED.items()}
+    names = _without_repetitions(file)
+    ids = {key: file.metadata.get(f"{KEY}{theirs}_token_id") for key, theirs in _NAMED.items()}
+    backend = sentence_pieces(file, names) if kind == _PIECES else _byte_pairs(file, names, SPLITTINGS[str(splitting)])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_byte_pairs(file, names, SPLITTINGS[splitting]),
+        tokenizer_object=backend,
         clean_up_tokenization_spaces=False,
         **{key: None if index is None else names[index] for key, index in ids.items()},
     )
@@ -92,19 +93,25 @@ def gguf_tokenizer(path: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def _without_repetitions(file: GgufFile) -> list[str]:
+    names = file.require(f"{KEY}tokens")
+    last = {name: index for index, name in enumerate(names)}
+    if len(last) < len(names):
+        doubled = next(name for index, name in enumerate(names) if last[name] != index)
+        raise ValueError(f"{file.path}: the tokenizer has the token {doubled!r} twice.")
+    return names
+
+
 def _byte_pairs(file: GgufFile, names: list[str], splitting: _Splitting) -> Tokenizer:
     vocabulary = {name: index for index, name in enumerate(names)}
-    if len(vocabulary) < len(names):
-        doubled = next(name for index, name in enumerate(names) if vocabulary[name] != index)
-        raise ValueError(f"{file.path}: the tokenizer has the token {doubled!r} twice.")
-    merges = [_merge(merge) for merge in file.require(f"{_KEY}merges")]
+    merges = [_merge(merge) for merge in file.require(f"{KEY}merges")]
     backend = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=splitting.whole_words))
     backend.normalizer = normalizers.NFC() if splitting.composed else None  # pyright: ignore[reportAttributeAccessIssue]
     backend.pre_tokenizer = _cutter(splitting)  # pyright: ignore[reportAttributeAccessIssue]
     backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
-    kinds = file.require(f"{_KEY}token_type")
-    added = [(name, kind) for name, kind in zip(names, kinds, strict=True) if kind in (_CONTROL, _USER_DEFINED)]
-    backend.add_tokens([AddedToken(name, normalized=False, special=kind == _CONTROL) for name, kind in added])
+    kinds = file.require(f"{KEY}token_type")
+    added = [(name, kind) for name, kind in zip(names, kinds, strict=True) if kind in (CONTROL, USER_DEFINED)]
+    backend.add_tokens([AddedToken(name, normalized=False, special=kind == CONTROL) for name, kind in added])
     return backend
 
 
