@@ -49,6 +49,23 @@ def test_a_language_model_becomes_an_actor_with_the_same_weights(agentprm, langu
     assert (status, "is a language model, which becomes an actor" in said) == (1, True)
 
 
+def test_weights_and_activations_can_be_given_another_type(agentprm, language_model, tmp_path):
+    assert agentprm("import", language_model, tmp_path / "out", "--dtype", "bfloat16")[0] == 0
+    config, params = load_pretrained(tmp_path / "out")
+    assert (config.dtype, config.param_dtype) == ("bfloat16", "bfloat16")
+    stored = load_pretrained(language_model)[1]
+    jax.tree.map(
+        lambda one, other: (one == other.astype("bfloat16")).all() or pytest.fail("weights differ"), params, stored
+    )
+
+
+def test_a_value_head_stays_in_float32(agentprm, classifier, tmp_path):
+    assert agentprm("import", classifier, tmp_path / "out", *RECORD, "--dtype", "bfloat16")[0] == 0
+    params = load_pretrained(tmp_path / "out")[1]
+    assert params["value_head"]["kernel"].dtype == "float32"
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params["decoder"])} == {"bfloat16"}
+
+
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(agentprm, language_model, tmp_path):
     word_tokenizer([*"abcdefghijkl", "more"]).save_pretrained(language_model)
     status, said = agentprm("import", language_model, tmp_path / "out")

@@ -58,7 +58,7 @@ def evaluation(method, seed, quality, beam):
     )
 
 
-def findings():
+def findings(untrained=None):
     ones, zeros = np.ones(TASKS), np.zeros(TASKS)
     evaluations = [evaluation("agentprm", s, 1.0, ones) for s in (0, 1)]
     evaluations += [evaluation("orm", s, 0.0, zeros) for s in (0, 1)]
@@ -74,6 +74,7 @@ def findings():
             greedy=zeros,
             expert=ones,
             reference=reference,
+            untrained=untrained,
         )
     )
 
@@ -219,3 +220,11 @@ def test_the_table_says_how_its_figures_were_sampled():
     caption = findings().search_table().caption
     assert f"{TASKS} held-out tasks" in caption
     assert "N nodes, M candidates each at temperature 0.7" in caption
+
+
+def test_greedy_decoding_before_sft_stands_beside_that_after_it_where_it_was_measured():
+    rows = {row.method: row for row in findings(untrained=np.ones(TASKS)).search_table().rows}
+    assert rows["greedy_before_sft"].kind == "control"
+    assert {estimate.value for estimate in rows["greedy_before_sft"].estimates.values()} == {1.0}
+    assert {estimate.value for estimate in rows["greedy"].estimates.values()} == {0.0}
+    assert "greedy_before_sft" not in {row.method for row in findings().search_table().rows}
