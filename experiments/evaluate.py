@@ -7,7 +7,9 @@ Command:
         --output runs/evaluation
 
 Prints the table, and writes results.json, pictures and report.html into OUTPUT. What was measured for each PRM is
-kept, so that an interrupted evaluation goes on with the next one.
+kept, so that an interrupted evaluation goes on with the next one. With --actor remote --remote.model NAME an
+OpenAI-compatible server proposes the actions of beam search (see collect.py); its answers are kept while the process
+runs, so that all scorers choose from the same ones.
 """
 
 from __future__ import annotations

@@ -228,3 +228,16 @@ def test_greedy_decoding_before_sft_stands_beside_that_after_it_where_it_was_mea
     assert {estimate.value for estimate in rows["greedy_before_sft"].estimates.values()} == {1.0}
     assert {estimate.value for estimate in rows["greedy"].estimates.values()} == {0.0}
     assert "greedy_before_sft" not in {row.method for row in findings().search_table().rows}
+
+
+def test_where_no_task_has_samples_that_differ_there_is_no_auc_and_the_bars_say_so():
+    pool = make_pool([[0.0] * 4] * 3, [[1, 2, 2, 1]] * 3)
+    rows = [[0.1] * len(t.rewards) for t in pool.flat]
+    scored = Evaluation(method="agentprm", seed=0, promises=rows, pool_tokens=1, beams={})
+    none, nothing = np.zeros(3), [(1, 0.0), (2, 0.0)]
+    found = Findings(Measurements(pool, (1, 4), (), 0.7, (scored,), none, none, reference=nothing))
+    estimates = next(row for row in found.value_table().rows if row.method == "agentprm").estimates
+    assert set(estimates) == {"mse", "brier", "brier_last"}
+    ranking = [bar for bar in quickstart_bars(found) if bar.name.startswith("AUC")]
+    assert [bar.passed for bar in ranking] == [False, False]
+    assert {bar.detail for bar in ranking} == {"too few tasks have samples that differ in outcome"}

@@ -44,21 +44,23 @@ def _ranking(findings: Findings) -> Iterator[Check]:
         ("AUC within a task at step 3", AUC_AT_STEP_3, lambda m: m.step_auc(2)),
         ("AUC within a task over steps that are not finish", AUC_NOT_FINISH, lambda m: m.mean_auc(finish=False)),
     ):
-        found = {name: figure(findings.metrics(name)).value for name in findings.methods}
-        best = max(found, key=lambda name: found[name])
-        yield Check(
-            name=f"{title}: the best PRM has at least {bar:.2f}",
-            passed=found[best] >= bar,
-            detail=f"{found[best]:.3f} ({method_label(best)}){_reachable(findings, figure)}",
-        )
+        name = f"{title}: the best PRM has at least {bar:.2f}"
+        estimates = {method: figure(findings.metrics(method)) for method in findings.methods}
+        found = {method: estimate.value for method, estimate in estimates.items() if estimate is not None}
+        if not found:
+            yield Check(name=name, passed=False, detail="too few tasks have samples that differ in outcome")
+            continue
+        best = max(found, key=lambda method: found[method])
+        detail = f"{found[best]:.3f} ({method_label(best)}){_reachable(findings, figure)}"
+        yield Check(name=name, passed=found[best] >= bar, detail=detail)
 
 
-def _reachable(findings: Findings, figure: Callable[[ValueMetrics], Estimate]) -> str:
+def _reachable(findings: Findings, figure: Callable[[ValueMetrics], Estimate | None]) -> str:
     """What can be expected at all, beside what was reached."""
-    if findings.same_actions is None:
+    given = None if findings.same_actions is None else figure(findings.same_actions)
+    if given is None:
         return ""
-    given = figure(findings.same_actions).value
-    return f"; other samples of the same tasks that took the same actions give {given:.3f}"
+    return f"; other samples of the same tasks that took the same actions give {given.value:.3f}"
 
 
 def _best_of_n(findings: Findings) -> Iterator[Check]:

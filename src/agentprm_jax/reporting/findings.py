@@ -133,7 +133,10 @@ class Findings:
         ]
         return Table(
             name=VALUE_TABLE,
-            caption=f"On {self.measured.pool.shape[1]} samples of each of {tasks} held-out tasks.",
+            caption=(
+                f"On {self.measured.pool.shape[1]} samples of each of {tasks} held-out tasks. There is no AUC where "
+                "too few tasks have samples that differ in outcome."
+            ),
             columns=tuple(columns),
             rows=(*(self._value_row(name, self.metrics(name)) for name in self.methods), *references, *self._bounds()),
         )
@@ -274,19 +277,16 @@ class Findings:
         return [self._value_row("other samples, same actions", self.same_actions, kind="bound", note=note)]
 
     def _value_row(self, name: str, metrics: ValueMetrics, kind: RowKind = "method", note: str = "") -> Row:
-        return Row(
-            method=name,
-            kind=kind,
-            note=note,
-            estimates={
-                **{f"auc_{k + 1}": metrics.step_auc(k) for k in AUC_STEPS},
-                "auc": metrics.mean_auc(),
-                "auc_act": metrics.mean_auc(finish=False),
-                "mse": metrics.mse(),
-                "brier": metrics.brier(),
-                "brier_last": metrics.last_step_brier(),
-            },
-        )
+        found = {
+            **{f"auc_{k + 1}": metrics.step_auc(k) for k in AUC_STEPS},
+            "auc": metrics.mean_auc(),
+            "auc_act": metrics.mean_auc(finish=False),
+            "mse": metrics.mse(),
+            "brier": metrics.brier(),
+            "brier_last": metrics.last_step_brier(),
+        }
+        defined = {key: one for key, one in found.items() if one is not None}
+        return Row(method=name, kind=kind, note=note, estimates=defined)
 
 
 def _search_column(key: str) -> Column:

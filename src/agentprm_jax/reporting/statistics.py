@@ -67,6 +67,10 @@ def standard_error(values: Float[np.ndarray, " n"]) -> float | None:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
+class UndefinedStatistic(ValueError):
+    """The data do not hold what a statistic is about, such as two classes for an AUC."""
+
+
 def pooled_estimate(
     statistic: Callable[[int, Int[np.ndarray, " draw"]], float],
     *,
@@ -90,18 +94,20 @@ def pooled_estimate(
         every seed; draws with an undefined figure are left out); standard error over seeds from the seeds' own figures.
 
     Raises:
-        ValueError: if the statistic of all tasks is undefined, or that of most draws.
+        UndefinedStatistic: if the statistic of all tasks is undefined, or that of most draws.
     """
     everything = np.arange(tasks)
     figures = np.asarray([statistic(index, everything) for index in range(seeds)])
     if not np.all(np.isfinite(figures)):
-        raise ValueError(f"The statistic must be finite on all {tasks} tasks for every seed, got {figures.tolist()}.")
+        raise UndefinedStatistic(
+            f"The statistic must be finite on all {tasks} tasks for every seed, got {figures.tolist()}."
+        )
     rng = np.random.default_rng(seed)
     draws = [rng.integers(0, tasks, size=tasks) for _ in range(resamples if tasks > 1 else 0)]
     drawn = np.asarray([np.mean([statistic(index, draw) for index in range(seeds)]) for draw in draws])
     defined = drawn[np.isfinite(drawn)]
     if len(defined) * 2 < len(draws):
-        raise ValueError(
+        raise UndefinedStatistic(
             f"The statistic is undefined on {len(draws) - len(defined)} of {len(draws)} draws of {tasks} tasks."
         )
     return Estimate(

@@ -21,7 +21,7 @@ from agentprm_jax.numerics.calibration import (
 )
 from agentprm_jax.reporting.pool import Pool
 from agentprm_jax.reporting.results import Estimate
-from agentprm_jax.reporting.statistics import pooled_estimate
+from agentprm_jax.reporting.statistics import UndefinedStatistic, pooled_estimate
 
 FINISH = "finish"
 FOLDS = 4
@@ -30,6 +30,8 @@ FOLDS = 4
 @dataclass(frozen=True)
 class ValueMetrics:
     """Promises of one method's PRMs (one a seed) on a pool, and what they are worth.
+
+    An AUC is None where too few tasks have samples that differ in outcome.
 
     Attributes:
         pool: the trajectories.
@@ -41,11 +43,11 @@ class ValueMetrics:
     promises: Sequence[Sequence[Float[np.ndarray, " u"]]]
     seed: int = 0
 
-    def step_auc(self, step: int, *, finish: bool = True) -> Estimate:
+    def step_auc(self, step: int, *, finish: bool = True) -> Estimate | None:
         """AUC within a task at step index `step` (0 is the first action); without `finish` actions if so chosen."""
         return self._auc(self._pairs[finish], slice(step, step + 1))
 
-    def mean_auc(self, *, finish: bool = True) -> Estimate:
+    def mean_auc(self, *, finish: bool = True) -> Estimate | None:
         """AUC within a task at a fixed step, pooled over all steps: each step counts with its number of pairs."""
         return self._auc(self._pairs[finish], slice(None))
 
@@ -82,9 +84,12 @@ class ValueMetrics:
             table[finish] = (np.stack([part.ordered for part in parts]), np.stack([part.pairs for part in parts]))
         return table
 
-    def _auc(self, pairs: tuple[np.ndarray, np.ndarray], steps: slice) -> Estimate:
+    def _auc(self, pairs: tuple[np.ndarray, np.ndarray], steps: slice) -> Estimate | None:
         ordered, number = pairs
-        return self._ratio(ordered[:, :, steps].sum(-1), number[:, :, steps].sum(-1))
+        try:
+            return self._ratio(ordered[:, :, steps].sum(-1), number[:, :, steps].sum(-1))
+        except UndefinedStatistic:
+            return None
 
     def _squared(self, predict) -> Estimate:
         errors = [(predict(flat) - flat.outcomes) ** 2 for flat in map(self._flat, self.promises)]
