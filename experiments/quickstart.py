@@ -206,14 +206,14 @@ def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
         "row_length": demonstration_tokens(config),
         "seed": config.seed,
     }
-    rows = 4096 // demonstration_tokens(config)
+    batch = batches(demonstration_tokens(config))
     return {
         "actor": SftConfig(
-            output=config.output / "actor", loop=LoopConfig(steps=config.actor_steps, rows_per_batch=rows), **shared
+            output=config.output / "actor", loop=LoopConfig(steps=config.actor_steps, **batch), **shared
         ),
         "trunk": SftConfig(
             output=config.output / "trunk",
-            loop=LoopConfig(steps=config.trunk_steps, rows_per_batch=rows),
+            loop=LoopConfig(steps=config.trunk_steps, **batch),
             imitate="everything",
             **shared,
         ),
@@ -229,7 +229,7 @@ def prm_configs(config: QuickstartConfig) -> dict[str, TrainPrmConfig]:
             output=config.output / f"prm-{method}-{seed}",
             objective=PrmObjectiveConfig(method=method, lam=config.lam),  # pyright: ignore[reportArgumentType]
             optimizer=OptimizerConfig(learning_rate=config.prm_learning_rate),
-            loop=LoopConfig(epochs=config.prm_epochs, rows_per_batch=4096 // episode_tokens(config)),
+            loop=LoopConfig(epochs=config.prm_epochs, **batches(episode_tokens(config))),
             row_length=episode_tokens(config),
             seed=seed,
         )
@@ -256,6 +256,15 @@ def evaluation(config: QuickstartConfig) -> EvaluateConfig:
         sampler=sampler(config),
         seed=config.seed,
     )
+
+
+def batches(row_length: int) -> dict[str, int]:
+    """Rows of a batch, of 4,096 tokens at most, and the parts of it that are differentiated one after the other.
+
+    The activations of 1,024 tokens stay in the cache of one core: that is a third faster than all of them at once.
+    """
+    rows = 4096 // row_length
+    return {"rows_per_batch": rows, "microbatches": rows // (1024 // row_length)}
 
 
 def demonstration_tokens(config: QuickstartConfig) -> int:

@@ -92,6 +92,7 @@ def test_bands_of_several_blocks_change_nothing_in_value_and_gradient(length, mo
         return quick_jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(*arrays)
 
     expected, expected_gradient = value_and_gradient()
+    monkeypatch.setattr(blockwise, "SMALLEST_BLOCK", 64)
     monkeypatch.setattr(blockwise, "MOST_SCORES", 64 * length)
     assert blockwise._bands(length)[0].stop > blockwise._bands(length)[0].size
     value, gradient = value_and_gradient()
