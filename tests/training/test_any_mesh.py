@@ -30,6 +30,7 @@ def train_on_eight(*runs):
     devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": QUICK_COMPILATION}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=devices)
     assert result.returncode == 0, result.stderr
+    assert "full rematerialization" not in result.stderr
     return json.loads(result.stdout)
 
 

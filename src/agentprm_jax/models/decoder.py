@@ -36,9 +36,16 @@ class Decoder(nn.Module):
         c = self.config
         init = nn.initializers.normal(0.02)
         embedding = declare(self, "embedding", init, (c.vocab_size, c.embed), ("vocab", "embed"), c.param_dtype)
-        x = self.constrain(embedding[tokens].astype(c.dtype), ("batch", None, None))
-        hidden, present = self._blocks()(x, past, context)
+        hidden, present = self._blocks()(self._embedded(embedding, tokens), past, context)
         return RMSNorm(c, name="final_norm")(hidden), present
+
+    def _embedded(self, embedding: Float[Array, "v d"], tokens: Int[Array, "b t"]) -> Float[Array, "b t d"]:
+        """Rows of the table, looked up where its columns lie and only then sent to where their tokens belong.
+
+        Left to itself the partitioner looks up every token of all devices on each.
+        """
+        rows = embedding[self.constrain(tokens, ("replica", None))].astype(self.config.dtype)
+        return self.constrain(self.constrain(rows, ("replica", None, "embed")), ("batch", None, None))
 
     def _blocks(self) -> nn.Module:
         policies = jax.checkpoint_policies

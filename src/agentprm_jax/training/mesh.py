@@ -35,6 +35,7 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
     "rank": None,
     # activations
     "batch": ROW_AXES,
+    "replica": "data",
 }
 """Where every logical axis lies on the mesh; None is replicated. A name that is not here is an error."""
 
