@@ -136,7 +136,7 @@ PRESETS = {
         sizes=(1, 2, 4, 8),
         beams=("1x4", "2x2"),
         sampler=SamplerConfig(
-            slots=128, rows=64, capacity=768, max_tokens=24, prefill_lengths=(16, 32, 128), smallest_rows=16
+            slots=64, rows=64, capacity=768, max_tokens=24, prefill_lengths=(16, 32, 128), smallest_rows=16
         ),
         search_concurrency=128,
     ),
