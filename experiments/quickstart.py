@@ -42,8 +42,8 @@ def main(config: QuickstartConfig) -> None:
     from agentprm_jax.reporting.progress import progress
     from agentprm_jax.reporting.stage import StageFolder
 
-    StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
     jobs = plan(config)
+    StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
     names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
     for _ in progress(names, "stages", total=len(jobs)):
         pass

@@ -1,5 +1,6 @@
 """Quickstart from a pretrained model, small: adapters make it the actor, and the actor the PRMs."""
 
+import dataclasses
 import importlib.metadata
 import json
 import pathlib
@@ -9,7 +10,7 @@ import sys
 import jax
 import pytest
 from presets import PRESETS
-from quickstart import find_model
+from quickstart import find_model, main
 
 from agentprm_jax.data import read_trajectories, word_tokenizer
 from agentprm_jax.envs.tasks import compact_vocabulary
@@ -95,9 +96,11 @@ def test_weights_have_the_type_that_was_asked_for_and_each_pool_its_actor(finish
         assert names == {actor}
 
 
-def test_a_model_that_is_not_there_is_named():
+def test_a_model_that_is_not_there_is_named_before_anything_is_written(tmp_path):
+    config = dataclasses.replace(PRESETS["smollm2"], model="nowhere", output=tmp_path / "run")
     with pytest.raises(FileNotFoundError, match="--model nowhere: there is neither a folder nor a file"):
-        find_model("nowhere")
+        main(config)
+    assert not config.output.exists()
 
 
 def test_smollm2_is_the_file_of_its_package_or_the_command_that_installs_it(monkeypatch):
