@@ -58,6 +58,34 @@ def first_process_first() -> Iterator[None]:
         wait_for_all("first_process_first")
 
 
+class OtherProcessFailed(RuntimeError):
+    """Another process of the run has failed in what all do together; its own output says why."""
+
+
+@contextlib.contextmanager
+def all_or_none(what: str) -> Iterator[None]:
+    """Ends when every process has come through the block; where one fails in it all do, so that none waits in vain.
+
+    Args:
+        what: what the block does, for the message.
+
+    Raises:
+        OtherProcessFailed: another process has failed and this one has not.
+    """
+    try:
+        yield
+    except Exception:
+        _who_failed(True)
+        raise
+    failed = _who_failed(False)
+    if failed:
+        raise OtherProcessFailed(f"Process {failed[0]} failed while {what}: its output says why. All processes stop.")
+
+
+def _who_failed(here: bool) -> list[int]:
+    return np.flatnonzero(multihost_utils.process_allgather(np.array([here])).ravel()).tolist()
+
+
 def wait_for_all(what: str) -> None:
     """Returns when every process of the run has called it with the same `what`; at once where there is only one."""
     multihost_utils.sync_global_devices(what)
