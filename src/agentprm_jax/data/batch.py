@@ -193,6 +193,9 @@ def _loss_weights(example: Example) -> Float32[np.ndarray, " t"]:
         )
     if not len(example.action_loss):
         return np.zeros(len(encoded.tokens), np.float32)
-    closing = np.searchsorted(encoded.readouts, np.arange(len(encoded.tokens)))  # the action whose end is next
-    weights = np.append(np.asarray(example.action_loss, np.float32), np.float32(0.0))
-    return np.where(encoded.action_mask, weights[closing], np.float32(0.0))
+    weights = np.zeros(len(encoded.tokens), np.float32)
+    spans = encoded.readouts + 1  # tokens from the end of the action before to the end of each action
+    spans[1:] -= spans[:-1].copy()
+    weights[: encoded.readouts[-1] + 1] = np.repeat(np.asarray(example.action_loss, np.float32), spans)
+    weights *= encoded.action_mask
+    return weights

@@ -20,6 +20,8 @@ from agentprm_jax.data.writing import write_whole
 MANIFEST = "manifest.json"
 BLOCK = 16_384
 """Trajectories of a block: four windows of `packing`, so that a row is read from one file."""
+_CACHED_TURNS = 4096
+"""Enough for instructions that many trajectories begin with; other turns of a large file seldom come again."""
 
 Watch = Callable[[Iterable[Any], str, int | None], Iterator[Any]]
 """Passes items on and shows what is done with them, and how many there will be if that is known."""
@@ -110,12 +112,13 @@ def encode_share(
     missing = {number for number in range(part, len(blocks), parts) if not blocks[number].exists()}
     if not missing:
         return
+    own = ChatEncoder(encoder.tokenizer, _CACHED_TURNS)
     lines = enumerate(itertools.islice(_lines(source), manifest.file.lines))
     wanted = ((place // manifest.block, *line) for place, line in lines if place // manifest.block in missing)
     total = sum(min(manifest.block, manifest.file.lines - number * manifest.block) for number in missing)
     for number, group in itertools.groupby(watch(wanted, f"encoding {source.name}", total), key=lambda one: one[0]):
         trajectories = (parse_line(line, source, at) for _, at, line in group)
-        write_block(blocks[number], (make_example(one, encoder, manifest.lesson) for one in trajectories))
+        write_block(blocks[number], (make_example(one, own, manifest.lesson) for one in trajectories))
 
 
 def open_store(folder: Path) -> ExampleStore:

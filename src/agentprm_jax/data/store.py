@@ -4,27 +4,28 @@ import copy
 import errno
 import functools
 import hashlib
-import itertools
+import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import msgspec
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from jaxtyping import Float32, Float64, Int32, UInt64
 
 from agentprm_jax.data.batch import Example
 from agentprm_jax.data.encode import EncodedTrajectory
 from agentprm_jax.data.writing import whole_folder
 
-RECORDS, INDEX = "records.array_record", "index.npz"
+RECORDS, INDEX = "records.msgpack", "index.npz"
 
-_ONE_BY_ONE = "group_size:1,uncompressed"
 _OPEN_BLOCKS = 256  # each is an open file, of which many systems allow 1,024
-_NUMBERS = np.dtype([("tokens", "i4"), ("steps", "i4"), ("outcome", "f8"), ("group", "u8")])
+_NUMBERS = np.dtype(
+    [("tokens", "i4"), ("steps", "i4"), ("outcome", "f8"), ("group", "u8"), ("bytes", "u4"), ("check", "u4")]
+)
 
 
 class DamagedStore(ValueError):
@@ -44,6 +45,9 @@ class _Record(msgspec.Struct, array_like=True):
     readouts: bytes
     action_mask: bytes
     action_loss: bytes
+
+
+_DECODER = msgspec.msgpack.Decoder(_Record)
 
 
 class ExampleStore:
@@ -68,8 +72,10 @@ class ExampleStore:
         self._starts = np.cumsum([0, *(len(index["numbers"]) for index in indices)])
         self._lengths, self._steps = (np.ascontiguousarray(numbers[name]) for name in ("tokens", "steps"))
         self._outcomes, self._groups = (np.ascontiguousarray(numbers[name]) for name in ("outcome", "group"))
+        self._checks, ends = np.ascontiguousarray(numbers["check"]), np.cumsum(numbers["bytes"], dtype=np.int64)
+        self._offsets = np.concatenate([np.zeros(1, np.int64), ends])
         self._content = hashlib.sha256("".join(str(index["digest"]) for index in indices).encode()).hexdigest()
-        self._reader = functools.lru_cache(_OPEN_BLOCKS)(self._open)
+        self._file = functools.lru_cache(_OPEN_BLOCKS)(self._open)
         self.initial_values: Float32[np.ndarray, " n"] = np.zeros(len(numbers), np.float32)
 
     def __len__(self) -> int:
@@ -121,21 +127,21 @@ class ExampleStore:
             DamagedStore: If their block is not what was written.
         """
         blocks = (np.searchsorted(self._starts, places, side="right") - 1).tolist()
-        read = []
-        for block, pairs in itertools.groupby(zip(blocks, places, strict=True), key=lambda pair: pair[0]):
-            start = int(self._starts[block])
-            read.extend(self._records(block, [place - start for _, place in pairs]))
-        return [self._example(place, record) for place, record in zip(places, read, strict=True)]
+        return [self._example(place, self._record(block, place)) for block, place in zip(blocks, places, strict=True)]
 
-    def _records(self, block: int, numbers: list[int]) -> list[_Record]:
-        """The library checks a hash of what it reads."""
+    def _record(self, block: int, place: int) -> _Record:
+        """Reads with a call that moves no position and maps no memory, so that threads and the peak stay untouched."""
+        first, begin, end = self._offsets[[self._starts[block], place, place + 1]].tolist()
+        found = os.pread(self._file(block).fileno(), end - begin, begin - first)
+        if zlib.crc32(found) != self._checks[place]:
+            raise _damaged(self._blocks[block] / RECORDS, f"other bytes in record {place - int(self._starts[block])}")
+        return _DECODER.decode(found)
+
+    def _open(self, block: int) -> IO[bytes]:
         try:
-            return [msgspec.msgpack.decode(record, type=_Record) for record in self._reader(block).read(numbers)]
-        except (RuntimeError, msgspec.DecodeError) as error:
+            return open(self._blocks[block] / RECORDS, "rb", buffering=0)
+        except OSError as error:
             raise _damaged(self._blocks[block] / RECORDS, str(error)) from error
-
-    def _open(self, block: int) -> Any:
-        return ArrayRecordReader(str(self._blocks[block] / RECORDS))
 
     def _example(self, place: int, record: _Record) -> Example:
         length = int(self._lengths[place])
@@ -162,25 +168,17 @@ def write_block(block: Path, examples: Iterable[Example]) -> None:
         StoreWriteError: If the disk refuses.
     """
     numbers, digest = [], hashlib.sha256()
-    with whole_folder(block) as draft:
-        with _explained(block):
-            writer = ArrayRecordWriter(str(draft / RECORDS), _ONE_BY_ONE)
-        try:
+    with _explained(block), whole_folder(block) as draft:
+        with open(draft / RECORDS, "wb") as file:
             for example in examples:
                 record = _encode(example)
-                with _explained(block):
-                    writer.write(record)
+                file.write(record)
                 digest.update(record)
-                encoded = example.encoded
-                numbers.append((len(encoded.tokens), len(encoded.readouts), example.outcome, example.group))
-        finally:
-            with _explained(block):
-                writer.close()
+                sizes = (len(example.encoded.tokens), len(example.encoded.readouts))
+                numbers.append((*sizes, example.outcome, example.group, len(record), zlib.crc32(record)))
         table = np.array(numbers, _NUMBERS)
         digest.update(table.tobytes())
-        with _explained(block):
-            size = (draft / RECORDS).stat().st_size
-            np.savez(draft / INDEX, numbers=table, digest=np.array(digest.hexdigest()), size=np.array(size))
+        np.savez(draft / INDEX, numbers=table, digest=np.array(digest.hexdigest()))
 
 
 def _encode(example: Example) -> bytes:
@@ -201,12 +199,13 @@ def _read_index(block: Path) -> dict[str, np.ndarray]:
     """The numbers of a block, whose size is checked; what lies in the records is checked when it is read."""
     try:
         with np.load(block / INDEX) as file:
-            index = {name: file[name] for name in ("numbers", "digest", "size")}
+            index = {name: file[name] for name in ("numbers", "digest")}
         size = (block / RECORDS).stat().st_size
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise _damaged(block, f"{type(error).__name__}: {error}") from error
-    if size != index["size"]:
-        raise _damaged(block / RECORDS, f"it has {size} bytes where {index['size']} were written")
+    written = index["numbers"]["bytes"].sum(dtype=np.int64)
+    if size != written:
+        raise _damaged(block / RECORDS, f"{size} bytes where {written} were written")
     return index
 
 
@@ -219,15 +218,15 @@ def _damaged(path: Path, problem: str) -> DamagedStore:
 
 @contextmanager
 def _explained(block: Path) -> Iterator[None]:
-    """Turns what system or library say of the disk into one paragraph that says what is left and what to do."""
+    """Turns an operating system error into one paragraph that says what is left and what to do."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # the library raises RuntimeError with the system's words
-        full = "No space left" in str(error) or "quota" in str(error).lower()
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "Make room, or choose another disk" if full else "Check the path and its permissions"
         raise StoreWriteError(
-            errno.ENOSPC if full else errno.EIO,
-            f"Writing encoded trajectories failed: {error}. The blocks that were finished before are whole. {advice}, "
-            "and run the same command again",
+            error.errno,
+            f"Encoding stopped: {error}. The blocks that were finished before are whole. {advice}, and run the same "
+            "command again",
             str(block),
         ) from error
