@@ -69,24 +69,24 @@ def claim_store(
         OSError: If the file cannot be read, or the folder not written.
     """
     found = _read_manifest(folder) if (folder / MANIFEST).exists() else None
-    if found is None and folder.exists() and any(folder.iterdir()):
+    drafts = set(folder.glob("*.partial"))  # of a process that was killed
+    if found is None and folder.exists() and set(folder.iterdir()) != drafts:
         raise FileExistsError(
             f"{folder} is to hold encoded trajectories, but holds other files and no {MANIFEST}. Nothing in it was "
             "touched. Choose another folder, or remove this one."
         )
     file = _survey(source, found.file if found else None, watch)
     wanted = _Manifest(file, _fingerprint(encoder), lesson, block)
-    changed = found is not None and [
-        name for name in ("lines", "digest") if getattr(found.file, name) != getattr(file, name)
-    ] + [name for name in ("tokenizer", "lesson", "block") if getattr(found, name) != getattr(wanted, name)]
-    if changed:
-        _LOG.warning("%s is encoded again: the %s changed since it was last.", source, ", ".join(changed))
-        shutil.rmtree(folder)
+    if found is not None and (changes := _changes(found, wanted)):
+        _LOG.warning("%s is encoded again, because it was encoded with another %s.", source, " and ".join(changes))
+        drafts.update(filter(Path.exists, _blocks(folder, found)))
+    for useless in drafts:
+        if useless.is_dir():
+            shutil.rmtree(useless)
+        else:
+            useless.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    for draft in folder.glob("*.partial"):  # of a process that was killed
-        shutil.rmtree(draft)
-    if wanted != found or changed:
-        write_whole(folder / MANIFEST, "", [msgspec.json.format(msgspec.json.encode(wanted)), b"\n"])
+    write_whole(folder / MANIFEST, "", [msgspec.json.format(msgspec.json.encode(wanted)), b"\n"])
 
 
 def encode_share(
@@ -141,6 +141,17 @@ def open_store(folder: Path) -> ExampleStore:
             "encoded. Remove the folder, and run the command again when nobody writes to the file."
         )
     return store
+
+
+def _changes(found: _Manifest, wanted: _Manifest) -> list[str]:
+    """What makes encoded trajectories useless; a file may be moved, touched or compressed."""
+    parts = {
+        "content": lambda manifest: (manifest.file.lines, manifest.file.digest),
+        "tokenizer": lambda manifest: manifest.tokenizer,
+        "lesson": lambda manifest: manifest.lesson,
+        "size of blocks": lambda manifest: manifest.block,
+    }
+    return [name for name, part in parts.items() if part(found) != part(wanted)]
 
 
 def _blocks(folder: Path, manifest: _Manifest) -> list[Path]:
