@@ -118,7 +118,7 @@ def make_example(trajectory: Trajectory, encoder: ChatEncoder, lesson: Lesson = 
 
 
 def _group(trajectory: Trajectory) -> int:
-    """Among a million tasks two share one of these 64-bit numbers with a chance of 3e-8."""
+    """64 bits of a digest of environment and task: among a million tasks two share them with a chance of 3e-8."""
     name = msgspec.msgpack.encode((trajectory.env, trajectory.task))
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
 
@@ -191,7 +191,7 @@ def _loss_weights(example: Example) -> Float32[np.ndarray, " t"]:
             f"Trajectory {encoded.id} should have one loss weight per action, {len(encoded.readouts)}, "
             f"got {len(example.action_loss)}."
         )
-    if not len(example.action_loss):
+    if not example.action_loss:
         return np.zeros(len(encoded.tokens), np.float32)
     weights = np.zeros(len(encoded.tokens), np.float32)
     spans = encoded.readouts + 1  # tokens from the end of the action before to the end of each action
