@@ -86,16 +86,13 @@ class SftConfig:
 
 def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
-    import numpy as np
-
-    from agentprm_jax.data.batch import make_examples
     from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.packing import pack
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
-    from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
     from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
+    from agentprm_jax.reporting.encoding import encode_together
     from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
@@ -126,13 +123,7 @@ def main(config: SftConfig) -> None:
         else:
             decoder, pretrained = load_pretrained(config.init, partial(parameter_shardings, mesh))
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
-        trajectories = read_trajectories(config.trajectories)
-        examples = make_examples(trajectories, encoder)
-        if config.imitate == "everything":
-            examples = [
-                e._replace(encoded=e.encoded._replace(action_mask=np.ones_like(e.encoded.action_mask)))
-                for e in examples
-            ]
+        examples = encode_together(config.output / "encoded", config.trajectories, encoder, config.imitate)
         rows = pack(examples, length=config.row_length)
         program = prepare(
             sft_objective(decoder, make_constrain(mesh)),
@@ -156,7 +147,7 @@ def main(config: SftConfig) -> None:
         if stage.writer:
             model = config.output / "model"
             save_with_tokenizer(model, decoder, params, encoder)
-            write_record(model / TRAINING, training_notes(config, trajectories, config.output, Path(__file__).parent))
+            write_record(model / TRAINING, training_notes(config, examples, config.output, Path(__file__).parent))
         wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))
 

@@ -66,11 +66,11 @@ def main(config: TrainPrmConfig) -> None:
 
     import jax
 
-    from agentprm_jax.data.batch import initial_values, make_examples
+    from agentprm_jax.data.batch import initial_values
     from agentprm_jax.data.packing import pack
     from agentprm_jax.data.tokenizer_files import load_encoder
-    from agentprm_jax.data.trajectory import read_trajectories
     from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
+    from agentprm_jax.reporting.encoding import encode_together
     from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
@@ -95,7 +95,6 @@ def main(config: TrainPrmConfig) -> None:
         return
     with stage.clock():
         mesh = make_mesh(config.mesh)
-        trajectories = read_trajectories(config.trajectories)
         stored, language_model = load_pretrained(config.init, partial(parameter_shardings, mesh))
         encoder = load_encoder(config.init, vocab_size=stored.vocab_size)
         decoder = dataclasses.replace(stored, remat=config.remat)
@@ -103,12 +102,9 @@ def main(config: TrainPrmConfig) -> None:
         if config.param_dtype == "float32":
             decoder = dataclasses.replace(decoder, param_dtype="float32")
             pretrained = jax.tree.map(lambda x: x.astype("float32"), pretrained)
-        values = initial_values(trajectories, config.initial_values)
-        examples = make_examples(trajectories, encoder, values)
-        rows = pack(
-            [example._replace(encoded=example.encoded.up_to_last_action()) for example in examples],
-            length=config.row_length,
-        )
+        examples = encode_together(config.output / "encoded", config.trajectories, encoder, "steps")
+        values = initial_values(examples.outcomes, examples.groups, config.initial_values)
+        rows = pack(examples.with_initial_values(values), length=config.row_length)
         program = prepare(
             prm_objective(decoder, config.objective, make_constrain(mesh)),
             lambda key: init_reward_model(decoder, key),
@@ -129,16 +125,15 @@ def main(config: TrainPrmConfig) -> None:
             label=stage.name,
         )
         params = finished_model(trained, pretrained, decoder, config.lora, init=config.init, output=config.output)
-        mean_outcome = sum(trajectory.outcome for trajectory in trajectories) / len(trajectories)
         if stage.writer:
             Prm(
                 decoder,
                 params,
                 encoder,
-                initial_value=mean_outcome,
+                initial_value=float(examples.outcomes.mean()),
                 name=f"{config.objective.method}-{config.seed}",
                 method=config.objective.method,
-                training=training_notes(config, trajectories, config.output, Path(__file__).parent),
+                training=training_notes(config, examples, config.output, Path(__file__).parent),
             ).save(config.output / "model")
         wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))

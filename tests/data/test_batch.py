@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_trajectories import WORDS, trajectory
 
-from agentprm_jax.data.batch import Batch, initial_values, lay_out, make_examples
+from agentprm_jax.data.batch import Batch, initial_values, lay_out, make_example
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message, Trajectory
 from agentprm_jax.data.vocabulary import word_tokenizer
@@ -19,9 +19,17 @@ def with_outcomes(*pairs: tuple[str, float]) -> list[Trajectory]:
     return [trajectory(outcome=outcome, task=task, name=str(k)) for k, (task, outcome) in enumerate(pairs)]
 
 
+def values_of(trajectories: list[Trajectory], how="leave_one_out") -> np.ndarray:
+    examples = [make_example(one, ENCODER) for one in trajectories]
+    outcomes = np.asarray([example.outcome for example in examples], np.float64)
+    return initial_values(outcomes, np.asarray([example.group for example in examples], np.uint64), how)
+
+
 def test_a_row_holds_its_trajectories_one_after_another():
     made = [trajectory(steps=2, outcome=0.25, name="a"), trajectory(steps=3, outcome=0.5, name="b")]
-    examples = make_examples(made, ENCODER, [0.125, 0.75])
+    examples = [
+        make_example(one, ENCODER)._replace(initial_value=value) for one, value in zip(made, [0.125, 0.75], strict=True)
+    ]
     batch = lay_out([examples], **SIZES)
     first, second = (len(example.encoded.tokens) for example in examples)
     rest = 64 - first - second
@@ -41,7 +49,7 @@ def test_a_row_holds_its_trajectories_one_after_another():
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=3))
 def test_every_readout_is_an_end_of_turn_of_its_own_segment(rows):
-    laid = [make_examples([trajectory(steps=steps) for steps in row], ENCODER) for row in rows]
+    laid = [[make_example(trajectory(steps=steps), ENCODER) for steps in row] for row in rows]
     batch = lay_out(laid, **{**SIZES, "length": 128})
     for row, segment, step in np.argwhere(batch.step_mask):
         column = batch.readouts[row, segment, step]
@@ -73,7 +81,7 @@ def test_only_the_actor_s_own_tokens_carry_loss_and_none_of_a_masked_action():
         ended="terminated",
         extra={"action_loss": [True, False, True]},
     )
-    batch = lay_out([make_examples([made], ENCODER)], **SIZES)
+    batch = lay_out([[make_example(made, ENCODER)]], **SIZES)
     trained = batch.tokens[0][batch.loss_mask[0] == 1.0]
     assert ENCODER.tokenizer.convert_ids_to_tokens(trained.tolist()) == ["go", "red", "<end>", "finish", "<end>"]
     assert set(np.unique(batch.loss_mask)) == {0.0, 1.0}
@@ -81,14 +89,14 @@ def test_only_the_actor_s_own_tokens_carry_loss_and_none_of_a_masked_action():
 
 
 def test_the_arrays_have_the_types_that_the_model_takes():
-    batch = lay_out([make_examples([trajectory()], ENCODER)], **SIZES)
+    batch = lay_out([[make_example(trajectory(), ENCODER)]], **SIZES)
     whole, real = np.int32, np.float32
     assert [array.dtype for array in batch] == [whole, whole, whole, real, whole, bool, real, real]
     assert batch.readouts.shape == batch.step_mask.shape == (1, 3, 4)
 
 
 def test_what_does_not_fit_is_refused_by_name():
-    examples = make_examples([trajectory(steps=5, name="long")], ENCODER)
+    examples = [make_example(trajectory(steps=5, name="long"), ENCODER)]
     with pytest.raises(ValueError, match=r"Trajectory long .* 4 steps, got .* and 5 steps"):
         lay_out([examples], **SIZES)
     with pytest.raises(ValueError, match=r"Trajectory long should end within 16 tokens"):
@@ -107,14 +115,14 @@ def test_no_rows_make_an_empty_batch_and_empty_rows_weigh_nothing():
 
 
 def test_the_initial_value_of_a_trajectory_does_not_know_its_own_outcome():
-    values = initial_values(with_outcomes(("a", 1.0), ("a", 0.0), ("a", 0.5), ("b", 1.0), ("b", 0.25)))
+    values = values_of(with_outcomes(("a", 1.0), ("a", 0.0), ("a", 0.5), ("b", 1.0), ("b", 0.25)))
     np.testing.assert_array_equal(values, np.float32([0.25, 0.75, 0.5, 0.25, 1.0]))
     assert values.dtype == np.float32
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.0, 1.0)), min_size=1, max_size=12))
 def test_leaving_one_out_agrees_with_a_plain_loop(pairs):
-    values = initial_values(with_outcomes(*pairs))
+    values = values_of(with_outcomes(*pairs))
     for index, (task, _) in enumerate(pairs):
         others = [outcome for k, (other, outcome) in enumerate(pairs) if other == task and k != index]
         expected = np.mean(others) if others else np.mean([outcome for _, outcome in pairs])
@@ -127,17 +135,12 @@ def test_equal_task_names_of_two_environments_are_two_tasks():
     other = Trajectory(
         id="o", env="textcraft", task=one.task, split="s", messages=one.messages, rewards=[0.0, 0.0], ended="truncated"
     )
-    np.testing.assert_array_equal(initial_values([one, one, other, other]), np.float32([1, 1, 0, 0]))
+    np.testing.assert_array_equal(values_of([one, one, other, other]), np.float32([1, 1, 0, 0]))
 
 
 def test_initial_values_can_be_zero_and_nothing_else():
     made = with_outcomes(("a", 1.0), ("a", 1.0))
-    assert initial_values(made, "zero").tolist() == [0.0, 0.0]
-    assert initial_values([]).shape == (0,)
+    assert values_of(made, "zero").tolist() == [0.0, 0.0]
+    assert values_of([]).shape == (0,)
     with pytest.raises(ValueError, match="'mean'"):
-        initial_values(made, "mean")
-
-
-def test_values_that_do_not_fit_the_trajectories_are_refused():
-    with pytest.raises(ValueError, match="one initial value per trajectory, 1, got 2"):
-        make_examples([trajectory()], ENCODER, [0.5, 0.5])
+        values_of(made, "mean")

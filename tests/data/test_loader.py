@@ -8,20 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_trajectories import WORDS, trajectory
 
-from agentprm_jax.data.batch import make_examples
+from agentprm_jax.data.batch import make_example
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.loader import batches, row_order, steps_per_epoch, stream
 from agentprm_jax.data.packing import pack
+from agentprm_jax.data.store import ExampleStore, write_block
 from agentprm_jax.data.vocabulary import word_tokenizer
 
 quick = settings(deadline=None, max_examples=40)
 
 
 @pytest.fixture(scope="module")
-def rows():
+def rows(tmp_path_factory):
     """Thirteen rows of one to three trajectories."""
     made = [trajectory(steps=1 + k % 4, outcome=(k + 1) / 32, name=str(k)) for k in range(30)]
-    packed = pack(make_examples(made, ChatEncoder(word_tokenizer(WORDS))), length=64, max_segments=3)
+    encoder, folder = ChatEncoder(word_tokenizer(WORDS)), tmp_path_factory.mktemp("store")
+    blocks = [folder / "0", folder / "1"]
+    for block, part in zip(blocks, (made[:20], made[20:]), strict=True):
+        write_block(block, (make_example(one, encoder) for one in part))
+    packed = pack(ExampleStore(blocks), length=64, max_segments=3)
     assert len(packed) % 4
     return packed
 
@@ -119,4 +124,4 @@ def test_a_loader_that_cannot_be_shared_is_refused(rows, wrong, text):
 
 def test_a_loader_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one row"):
-        batches(pack([], length=64), rows_per_batch=1, seed=0)
+        batches(pack(ExampleStore([]), length=64), rows_per_batch=1, seed=0)

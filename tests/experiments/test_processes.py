@@ -102,3 +102,14 @@ def test_another_configuration_is_refused_by_every_process(inputs, alone, tmp_pa
     assert wait(processes, logs) == [1, 1]
     for log in logs:
         assert "seed was 0 and is now 1" in log.read_text()
+
+
+@pytest.mark.slow
+def test_a_bad_line_ends_every_process_and_is_named_by_the_one_that_read_it(inputs, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes((inputs / "trajectories.jsonl").read_bytes() + b"{}\n")
+    processes, logs = two_processes(inputs, tmp_path / "run", (2, 2, 2), "--trajectories", bad)
+    assert wait(processes, logs) == [1, 1]
+    first, second = (log.read_text() for log in logs)
+    assert "bad.jsonl, line 41, field `schema`" in first
+    assert f"Process 0 failed while encoding {bad}: its output says why" in second

@@ -2,8 +2,16 @@ import jax
 import numpy as np
 import pytest
 
+from agentprm_jax.training import distributed
 from agentprm_jax.training.config import DistributedConfig, MeshConfig
-from agentprm_jax.training.distributed import first_process_first, initialise_distributed, wait_for_all, whole_on_host
+from agentprm_jax.training.distributed import (
+    OtherProcessFailed,
+    all_or_none,
+    first_process_first,
+    initialise_distributed,
+    wait_for_all,
+    whole_on_host,
+)
 from agentprm_jax.training.mesh import make_mesh, row_share
 
 SLURM = {
@@ -81,3 +89,17 @@ def test_arrays_come_to_the_host_as_they_are():
     assert all(isinstance(leaf, np.ndarray) for leaf in found.values())
     assert found["b"].dtype == tree["b"].dtype
     np.testing.assert_array_equal(found["a"], [0, 1, 2])
+
+
+def test_an_error_in_what_all_do_together_is_that_of_the_process_that_met_it():
+    with pytest.raises(KeyError, match="mine"), all_or_none("encoding"):
+        raise KeyError("mine")
+    with all_or_none("encoding"):
+        pass
+
+
+def test_where_another_process_fails_this_one_fails_too_and_names_it(monkeypatch):
+    monkeypatch.setattr(distributed.multihost_utils, "process_allgather", lambda mine: np.array([mine, [True]]))
+    said = "Process 1 failed while encoding: its output says why"
+    with pytest.raises(OtherProcessFailed, match=said), all_or_none("encoding"):
+        pass

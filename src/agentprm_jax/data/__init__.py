@@ -4,10 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentprm_jax.data.batch import Batch, Example, initial_values, make_examples
+    from agentprm_jax.data.batch import Batch, Example, Lesson, initial_values, make_example
     from agentprm_jax.data.encode import ChatEncoder, EncodedTrajectory
+    from agentprm_jax.data.encode_file import claim_store, encode_share, open_store
     from agentprm_jax.data.loader import batches, row_order, steps_per_epoch, stream
-    from agentprm_jax.data.packing import PackedRows, choose_length, pack
+    from agentprm_jax.data.packing import Examples, PackedRows, choose_length, pack
+    from agentprm_jax.data.store import DamagedStore, ExampleStore, StoreWriteError, write_block
     from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.trajectory import (
         ActorInfo,
@@ -43,8 +45,10 @@ _MODULES = {
     "encode": ("ChatEncoder", "EncodedTrajectory"),
     "tokenizer_files": ("load_encoder",),
     "vocabulary": ("word_tokenizer",),
-    "batch": ("Batch", "Example", "initial_values", "make_examples"),
-    "packing": ("PackedRows", "choose_length", "pack"),
+    "batch": ("Batch", "Example", "Lesson", "initial_values", "make_example"),
+    "packing": ("Examples", "PackedRows", "choose_length", "pack"),
+    "store": ("DamagedStore", "ExampleStore", "StoreWriteError", "write_block"),
+    "encode_file": ("claim_store", "encode_share", "open_store"),
     "loader": ("batches", "row_order", "steps_per_epoch", "stream"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -55,27 +59,36 @@ __all__ = [
     "BadTrajectory",
     "Batch",
     "ChatEncoder",
+    "DamagedStore",
     "EncodedTrajectory",
     "Example",
+    "ExampleStore",
+    "Examples",
+    "Lesson",
     "Message",
     "PackedRows",
     "RecordedScores",
+    "StoreWriteError",
     "Trajectories",
     "Trajectory",
     "TrajectoryWriteError",
     "TrajectoryWriter",
     "batches",
     "choose_length",
+    "claim_store",
+    "encode_share",
     "initial_values",
     "iterate_trajectories",
     "load_encoder",
-    "make_examples",
+    "make_example",
+    "open_store",
     "pack",
     "read_trajectories",
     "row_order",
     "steps_per_epoch",
     "stream",
     "word_tokenizer",
+    "write_block",
     "write_trajectories",
 ]
 

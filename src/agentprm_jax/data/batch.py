@@ -1,14 +1,19 @@
 """What the model is trained on: encoded trajectories with their labels, laid out in rows of one length."""
 
-from collections import defaultdict
+import hashlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import msgspec
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64, UInt64
 
 from agentprm_jax.data.encode import ChatEncoder, EncodedTrajectory
 from agentprm_jax.data.record import Trajectory
+
+Lesson = Literal["actions", "everything", "steps"]
+"""What of a trajectory is taught: to say its actions; to say every token, observations too; or to value its steps, for
+which what was said after the last action is left out."""
 
 
 class Batch(NamedTuple):
@@ -46,24 +51,28 @@ class Example(NamedTuple):
         outcome: Outcome of the trajectory, in [0, 1].
         initial_value: V(s_0), in [0, 1].
         action_loss: One weight per action, at least 0, for imitating its tokens.
+        group: Number that trajectories of one task and environment share, and others do not.
     """
 
     encoded: EncodedTrajectory
     outcome: float
     initial_value: float
-    action_loss: tuple[float, ...]
+    action_loss: Sequence[float]
+    group: int
 
 
 def initial_values(
-    trajectories: Sequence[Trajectory], how: Literal["leave_one_out", "zero"] = "leave_one_out"
+    outcomes: Float64[np.ndarray, " n"],
+    groups: UInt64[np.ndarray, " n"],
+    how: Literal["leave_one_out", "zero"] = "leave_one_out",
 ) -> Float32[np.ndarray, " n"]:
     """V(s_0) for each trajectory of a data set.
 
     Args:
-        trajectories: The data set.
-        how: ``leave_one_out`` is the mean outcome of the other trajectories of the same task and environment, an
-            unbiased estimate of the value of the task; where there is no other, the mean over the data set. ``zero`` is
-            0.
+        outcomes: Outcome of each trajectory, in [0, 1].
+        groups: The ``Example.group`` of each.
+        how: ``leave_one_out`` is the mean outcome of the other trajectories of the same group, an unbiased estimate of
+            the value of the task; where there is no other, the mean over the data set. ``zero`` is 0.
 
     Returns:
         One value in [0, 1] per trajectory.
@@ -73,45 +82,45 @@ def initial_values(
     """
     if how not in ("leave_one_out", "zero"):
         raise ValueError(f"how should be 'leave_one_out' or 'zero', got {how!r}.")
-    outcomes = np.asarray([trajectory.outcome for trajectory in trajectories], np.float64)
     if how == "zero" or not len(outcomes):
         return np.zeros(len(outcomes), np.float32)
-    groups = defaultdict(list)
-    for index, trajectory in enumerate(trajectories):
-        groups[trajectory.env, trajectory.task].append(index)
+    order = np.argsort(groups, kind="stable")
+    _, counts = np.unique(groups, return_counts=True)
+    ends = np.cumsum(counts)
     values = np.full(len(outcomes), outcomes.mean())
-    for members in groups.values():
-        if len(members) > 1:
-            own = outcomes[members]
-            values[members] = (own.sum() - own) / (len(members) - 1)
+    for end, count in zip(ends[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
+        members = order[end - count : end]
+        own = outcomes[members]
+        values[members] = (own.sum() - own) / (count - 1)
     return np.clip(values, 0.0, 1.0).astype(np.float32)
 
 
-def make_examples(
-    trajectories: Sequence[Trajectory],
-    encoder: ChatEncoder,
-    values: Sequence[float] | Float32[np.ndarray, " n"] | None = None,
-) -> list[Example]:
-    """Encodes a data set.
+def make_example(trajectory: Trajectory, encoder: ChatEncoder, lesson: Lesson = "actions") -> Example:
+    """Encodes a trajectory for training.
 
     Args:
-        trajectories: The data set.
+        trajectory: What to encode.
         encoder: Makes the tokens.
-        values: V(s_0) of each trajectory, see ``initial_values``; zero when not given.
+        lesson: What it is to teach.
 
     Returns:
-        One example per trajectory, in order.
+        The example; its initial value, which depends on the other trajectories of the data set, is 0.
 
     Raises:
-        ValueError: If the number of values is not that of the trajectories, or a trajectory cannot be encoded.
+        ValueError: If the trajectory cannot be encoded.
     """
-    given = np.zeros(len(trajectories), np.float32) if values is None else values
-    if len(given) != len(trajectories):
-        raise ValueError(f"There should be one initial value per trajectory, {len(trajectories)}, got {len(given)}.")
-    return [
-        Example(encoder.encode(trajectory), trajectory.outcome, float(value), tuple(map(float, trajectory.action_loss)))
-        for trajectory, value in zip(trajectories, given, strict=True)
-    ]
+    encoded = encoder.encode(trajectory)
+    if lesson == "everything":
+        encoded = encoded._replace(action_mask=np.ones_like(encoded.action_mask))
+    if lesson == "steps":
+        encoded = encoded.up_to_last_action()
+    return Example(encoded, trajectory.outcome, 0.0, tuple(map(float, trajectory.action_loss)), _group(trajectory))
+
+
+def _group(trajectory: Trajectory) -> int:
+    """64 bits of a digest of environment and task: among a million tasks two share them with a chance of 3e-8."""
+    name = msgspec.msgpack.encode((trajectory.env, trajectory.task))
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
 
 
 def lay_out(rows: Sequence[Sequence[Example]], *, length: int, max_segments: int, max_steps: int) -> Batch:
@@ -184,6 +193,9 @@ def _loss_weights(example: Example) -> Float32[np.ndarray, " t"]:
         )
     if not example.action_loss:
         return np.zeros(len(encoded.tokens), np.float32)
-    closing = np.searchsorted(encoded.readouts, np.arange(len(encoded.tokens)))  # the action whose end is next
-    weights = np.append(np.asarray(example.action_loss, np.float32), np.float32(0.0))
-    return np.where(encoded.action_mask, weights[closing], np.float32(0.0))
+    weights = np.zeros(len(encoded.tokens), np.float32)
+    spans = encoded.readouts + 1  # tokens from the end of the action before to the end of each action
+    spans[1:] -= spans[:-1].copy()
+    weights[: encoded.readouts[-1] + 1] = np.repeat(np.asarray(example.action_loss, np.float32), spans)
+    weights *= encoded.action_mask
+    return weights

@@ -62,11 +62,12 @@ class ChatEncoder:
         vocab_size: Number of tokens, special ones included.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerFast"):
+    def __init__(self, tokenizer: "PreTrainedTokenizerFast", cached_turns: int = _CACHED_TURNS):
         """Takes the chat template apart.
 
         Args:
             tokenizer: A fast tokenizer with a chat template that writes every turn by itself.
+            cached_turns: How many turns, and how many actions, are remembered with their tokens.
 
         Raises:
             ValueError: If it has no chat template, the template is not message-local, or an assistant turn is not
@@ -97,8 +98,8 @@ class ChatEncoder:
         self.pad_id: int = next(one for one in candidates if one is not None and one != self.end_of_turn_id)
         self.vocab_size: int = len(tokenizer)
         self._after_turn = np.asarray(ending[1:], np.int32)
-        self._turn = functools.lru_cache(_CACHED_TURNS)(self._encode_turn)
-        self._content = functools.lru_cache(_CACHED_TURNS)(self._encode_content)
+        self._turn = functools.lru_cache(cached_turns)(self._encode_turn)
+        self._content = functools.lru_cache(cached_turns)(self._encode_content)
 
     def encode(self, trajectory: Trajectory) -> EncodedTrajectory:
         """Encodes a trajectory.

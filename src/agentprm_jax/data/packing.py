@@ -1,11 +1,13 @@
 """Packs trajectories of many lengths into rows of one length, so that jit compiles few shapes and little is padding."""
 
 import bisect
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
+from jaxtyping import Int32, Int64
 
 from agentprm_jax.data.batch import Batch, Example, lay_out
 
@@ -15,21 +17,46 @@ WINDOW = 4096
 _NO_EXAMPLES: tuple[Example, ...] = ()
 
 
+class Examples(Protocol):
+    """A data set of which memory holds a few numbers per example, and the rest is read when it is asked for."""
+
+    @property
+    def lengths(self) -> Int32[np.ndarray, " n"]:
+        """Tokens of each example."""
+        ...
+
+    @property
+    def steps(self) -> Int32[np.ndarray, " n"]:
+        """Steps of each example."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Identifies all that the examples hold."""
+        ...
+
+    def read(self, places: Sequence[int]) -> list[Example]:
+        """The examples at some places, in that order."""
+        ...
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class PackedRows:
-    """Examples assigned to rows; the arrays of a batch are written when it is asked for.
+    """Examples assigned to rows; they are read, and the arrays of a batch written, when it is asked for.
 
     Attributes:
-        examples: All examples, in the order given to ``pack``.
-        members: For each row, the places of its examples in ``examples``; the k-th one is segment k + 1.
+        examples: All examples.
+        order: int64 [k]. Places in ``examples`` of those that are in a row, row after row.
+        bounds: int64 [rows + 1]. Row r holds ``order[bounds[r] : bounds[r + 1]]``.
         dropped: Places of the examples that were too long and left out.
         length: Tokens of a row.
         max_segments: Examples that a row has room for.
         max_steps: Steps that an example has room for.
     """
 
-    examples: Sequence[Example]
-    members: tuple[tuple[int, ...], ...]
+    examples: Examples
+    order: Int64[np.ndarray, " k"]
+    bounds: Int64[np.ndarray, " rows+1"]
     dropped: tuple[int, ...]
     length: int
     max_segments: int
@@ -37,17 +64,21 @@ class PackedRows:
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(self.members)
+        return len(self.bounds) - 1
 
     def __repr__(self) -> str:
         """A summary: loaders print what they hold, and the data are long."""
         return f"PackedRows({len(self)} rows of {self.length} tokens, {self.padding_share:.1%} padding)"
 
+    def members(self, row: int) -> list[int]:
+        """Places of the examples of a row in ``examples``; the k-th one is segment k + 1."""
+        return self.order[self.bounds[row] : self.bounds[row + 1]].tolist()
+
     @property
     def padding_share(self) -> float:
         """Share of the tokens of all rows that is padding, in [0, 1]."""
-        used = sum(len(self.examples[index].encoded.tokens) for row in self.members for index in row)
-        return 1.0 - used / (len(self) * self.length) if self.members else 0.0
+        used = int(self.examples.lengths[self.order].sum(dtype=np.int64))
+        return 1.0 - used / (len(self) * self.length) if len(self) else 0.0
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The batch of some rows.
@@ -58,12 +89,12 @@ class PackedRows:
         Returns:
             The batch, in the order of ``rows``.
         """
-        chosen = [[self.examples[index] for index in self.members[row]] if row >= 0 else _NO_EXAMPLES for row in rows]
+        chosen = [self.examples.read(self.members(row)) if row >= 0 else _NO_EXAMPLES for row in rows]
         return lay_out(chosen, length=self.length, max_segments=self.max_segments, max_steps=self.max_steps)
 
 
 def pack(
-    examples: Sequence[Example],
+    examples: Examples,
     *,
     length: int,
     max_segments: int | None = None,
@@ -98,22 +129,28 @@ def pack(
             raise ValueError(f"{name} should be at least 1, got {value}.")
     if too_long not in ("raise", "drop"):
         raise ValueError(f"too_long should be 'raise' or 'drop', got {too_long!r}.")
-    steps_allowed = max_steps or max((len(example.encoded.readouts) for example in examples), default=0) or 1
-    kept, dropped = [], []
-    for index, example in enumerate(examples):
-        fits = len(example.encoded.tokens) <= length and len(example.encoded.readouts) <= steps_allowed
-        (kept if fits else dropped).append(index)
-    if dropped and too_long == "raise":
-        raise _too_long(examples[dropped[0]], len(dropped), length, steps_allowed)
-    rows = assign_rows([len(examples[index].encoded.tokens) for index in kept], length, max_segments, window)
-    members = tuple(tuple(kept[place] for place in row) for row in rows)
-    segments = max_segments or max(map(len, members), default=1)
-    return PackedRows(tuple(examples), members, tuple(dropped), length, segments, steps_allowed)
+    steps_allowed = max_steps or int(examples.steps.max(initial=0)) or 1
+    fits = (examples.lengths <= length) & (examples.steps <= steps_allowed)
+    kept, dropped = np.flatnonzero(fits), np.flatnonzero(~fits)
+    if len(dropped) and too_long == "raise":
+        raise _too_long(examples, int(dropped[0]), len(dropped), length, steps_allowed)
+    order, bounds = array("q"), array("q", [0])
+    for row in assign_rows(examples.lengths[kept], length, max_segments, window):
+        order.extend(row)
+        bounds.append(len(order))
+    ends = np.asarray(bounds, np.int64)
+    segments = max_segments or int(np.diff(ends).max(initial=1))
+    return PackedRows(
+        examples, kept[np.asarray(order, np.int64)], ends, tuple(dropped.tolist()), length, segments, steps_allowed
+    )
 
 
 def assign_rows(
-    lengths: Sequence[int], length: int, max_segments: int | None = None, window: int = WINDOW
-) -> list[list[int]]:
+    lengths: Sequence[int] | Int32[np.ndarray, " n"],
+    length: int,
+    max_segments: int | None = None,
+    window: int = WINDOW,
+) -> Iterator[list[int]]:
     """Best-fit decreasing inside windows: which lengths share a row.
 
     Args:
@@ -122,14 +159,12 @@ def assign_rows(
         max_segments: Examples that a row has room for; no limit when not given.
         window: Number of consecutive examples that are packed among each other.
 
-    Returns:
+    Yields:
         For each row the places of its examples in ``lengths``, in increasing order.
     """
-    rows = []
     for start in range(0, len(lengths), window):
-        part = lengths[start : start + window]
-        rows.extend(sorted(start + place for place in row) for row in _best_fit(part, length, max_segments))
-    return rows
+        part = np.asarray(lengths[start : start + window]).tolist()
+        yield from (sorted(start + place for place in row) for row in _best_fit(part, length, max_segments))
 
 
 def _best_fit(lengths: Sequence[int], length: int, max_segments: int | None) -> list[list[int]]:
@@ -179,16 +214,17 @@ def choose_length(
         )
     shares = {}
     for choice in able:
-        rows = assign_rows(lengths, choice, max_segments)
-        shares[choice] = 1.0 - sum(lengths) / (len(rows) * choice)
+        rows = sum(1 for _ in assign_rows(lengths, choice, max_segments))
+        shares[choice] = 1.0 - sum(lengths) / (rows * choice)
         if shares[choice] <= most_padding:
             return choice
     return min(able, key=lambda choice: (shares[choice], choice))
 
 
-def _too_long(example: Example, count: int, length: int, steps: int) -> ValueError:
+def _too_long(examples: Examples, first: int, count: int, length: int, steps: int) -> ValueError:
+    name = examples.read([first])[0].encoded.id
     return ValueError(
         f"Every trajectory should have at most {length} tokens and {steps} steps, but {count} have more; the first is "
-        f"{example.encoded.id} with {len(example.encoded.tokens)} tokens and {len(example.encoded.readouts)} steps. "
+        f"{name} with {examples.lengths[first]} tokens and {examples.steps[first]} steps. "
         "Choose a longer row, or drop such trajectories with too_long='drop'."
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agentprm_jax.data.trajectory import Trajectory
+import numpy as np
+
+from agentprm_jax.data.store import ExampleStore
 from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
 from agentprm_jax.reporting.stage import plain_config, read_metrics
 
@@ -15,13 +16,13 @@ TRAINING = "training_notes.json"
 _LEFT_OUT = ("output", "mesh", "distributed")
 
 
-def training_notes(config: Any, trajectories: Sequence[Trajectory], run: Path, code: Path) -> dict[str, Any]:
+def training_notes(config: Any, examples: ExampleStore, run: Path, code: Path) -> dict[str, Any]:
     """Notes about a finished training run.
 
     Args:
         config: the dataclass config of the run. Of paths the last two parts are kept, which say what it was and not
             whose machine it lay on.
-        trajectories: what was trained on.
+        examples: what was trained on.
         run: the run's folder, with its metrics.
         code: a folder of the checkout.
 
@@ -38,10 +39,10 @@ def training_notes(config: Any, trajectories: Sequence[Trajectory], run: Path, c
     return {
         "settings": settings,
         "data": {
-            "trajectories": len(trajectories),
-            "tasks": len({trajectory.task for trajectory in trajectories}),
-            "steps": sum(len(trajectory.rewards) for trajectory in trajectories),
-            "mean_outcome": sum(trajectory.outcome for trajectory in trajectories) / max(1, len(trajectories)),
+            "trajectories": len(examples),
+            "tasks": len(np.unique(examples.groups)),
+            "steps": int(examples.steps.sum(dtype=np.int64)),
+            "mean_outcome": float(examples.outcomes.sum()) / max(1, len(examples)),
         },
         "updates": metrics[-1]["step"],
         "tokens": int(sum(row["tokens"] for row in metrics)),

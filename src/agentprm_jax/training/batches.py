@@ -4,8 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-import numpy as np
-
 from agentprm_jax.data.batch import Batch
 from agentprm_jax.data.loader import batches
 from agentprm_jax.data.packing import PackedRows
@@ -66,15 +64,12 @@ class _RowNames:
         return len(self._rows)
 
     def batch(self, numbers: Sequence[int]) -> list[str]:
-        members = [place for number in numbers if number >= 0 for place in self._rows.members[number]]
-        return [self._rows.examples[place].encoded.id for place in members]
+        members = [place for number in numbers if number >= 0 for place in self._rows.members(number)]
+        return [example.encoded.id for example in self._rows.examples.read(members)]
 
 
 def _digest(rows: PackedRows) -> str:
-    digest = hashlib.sha256(repr((rows.members, rows.length, rows.max_segments, rows.max_steps)).encode())
-    for example in rows.examples:
-        encoded = example.encoded
-        for array in (encoded.tokens, encoded.readouts, encoded.action_mask):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(repr((example.outcome, example.initial_value, example.action_loss)).encode())
+    digest = hashlib.sha256(repr((rows.examples.digest, rows.length, rows.max_segments, rows.max_steps)).encode())
+    for array in (rows.order, rows.bounds):
+        digest.update(array.tobytes())
     return digest.hexdigest()[:16]

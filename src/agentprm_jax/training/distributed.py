@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax._src.clusters import ClusterEnv  # jax has no public way to ask for a cluster without joining it
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 from agentprm_jax.training.config import DistributedConfig
 
@@ -16,6 +17,8 @@ _SURE = ("slurm", "ompi", "gcetpu", "gketpu")
 """Environments, by jax's names, in which processes that were started together belong together."""
 _JAX_NAMES = {"k8s": None}
 """Kubernetes has no name in jax; it is the last that jax asks when it is told none."""
+_LONGEST_WAIT = 7 * 24 * 3600 * 1000
+"""Milliseconds that a process waits for the others in `all_or_none`; of one that has died it hears earlier."""
 
 
 def initialise_distributed(config: DistributedConfig) -> None:
@@ -56,6 +59,36 @@ def first_process_first() -> Iterator[None]:
         yield
     finally:
         wait_for_all("first_process_first")
+
+
+class OtherProcessFailed(RuntimeError):
+    """Another process of the run has failed in what all do together; its own output says why."""
+
+
+@contextlib.contextmanager
+def all_or_none(what: str) -> Iterator[None]:
+    """Ends when every process has come through the block; where one fails in it all do, so that none waits in vain.
+
+    Args:
+        what: what the block does, for the message.
+
+    Raises:
+        OtherProcessFailed: another process has failed and this one has not.
+    """
+    try:
+        yield
+    except Exception:
+        _who_failed(True)
+        raise
+    failed = _who_failed(False)
+    if failed:
+        raise OtherProcessFailed(f"Process {failed[0]} failed while {what}: its output says why. All processes stop.")
+
+
+def _who_failed(here: bool) -> list[int]:
+    """Waits without a collective, since on some platforms a device gives up when another comes to one minutes later."""
+    multihost.get_barrier_sync_fn()(key="all_or_none", timeout_ms=_LONGEST_WAIT)
+    return np.flatnonzero(multihost_utils.process_allgather(np.array([here])).ravel()).tolist()
 
 
 def wait_for_all(what: str) -> None:
