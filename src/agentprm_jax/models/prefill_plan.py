@@ -1,7 +1,7 @@
-"""Which prompts are read together, so that little is padding and few shapes are compiled."""
+"""Which rows of new tokens are read together, so that little is padding and few shapes are compiled."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,26 +49,60 @@ def plan_passes(counts: Int[np.ndarray, "n"], lengths: Sequence[int], row_counts
         yield Pass(longer, starts[longer], np.full(len(longer), longest), longest)
         starts[longer] += longest
     left = counts - starts
-    bucket = np.searchsorted(np.asarray(lengths), left)
-    for low, high in _cheapest_groups(np.bincount(bucket, minlength=len(lengths)).tolist(), lengths, row_counts):
-        members = np.flatnonzero((bucket >= low) & (bucket < high))
-        if len(members):
-            yield Pass(members, starts[members], left[members], lengths[high - 1])
+    for batch in plan_batches(left, lengths, lambda _: row_counts):
+        yield Pass(batch.members, starts[batch.members], left[batch.members], batch.columns)
+
+
+class Batch(NamedTuple):
+    """Rows that are read in one call.
+
+    Attributes:
+        members: int64 [m]. Places of the rows.
+        rows: rows that the call is compiled for, at least `m`.
+        columns: tokens a row that the call is compiled for.
+    """
+
+    members: np.ndarray
+    rows: int
+    columns: int
+
+
+def plan_batches(
+    counts: Int[np.ndarray, "n"], lengths: Sequence[int], row_counts: Callable[[int], Sequence[int]]
+) -> Iterator[Batch]:
+    """Groups rows that are read whole.
+
+    Args:
+        counts: tokens of each row, in [1, lengths[-1]].
+        lengths: rising numbers of columns to choose from.
+        row_counts: rising numbers of rows to choose from, for a number of columns.
+    """
+    bucket = np.searchsorted(np.asarray(lengths), counts)
+
+    def cost(rows: int, columns: int) -> int:
+        choices = row_counts(columns)
+        full, rest = divmod(rows, choices[-1])
+        padded = full * choices[-1] + (at_least(choices, rest) if rest else 0)
+        return padded * columns + (full + (rest > 0)) * _CALL_COST
+
+    for low, high in _cheapest_groups(np.bincount(bucket, minlength=len(lengths)).tolist(), lengths, cost):
+        members, choices = np.flatnonzero((bucket >= low) & (bucket < high)), row_counts(lengths[high - 1])
+        for start in range(0, len(members), choices[-1]):
+            part = members[start : start + choices[-1]]
+            yield Batch(part, at_least(choices, len(part)), lengths[high - 1])
 
 
 def _cheapest_groups(
-    population: Sequence[int], lengths: Sequence[int], row_counts: Sequence[int]
+    population: Sequence[int], lengths: Sequence[int], cost: Callable[[int, int], int]
 ) -> list[tuple[int, int]]:
     """Half-open ranges of lengths to be padded to the longest of the range, by dynamic programming over the lengths."""
     costs, cuts = [0], [0]
     for high in range(1, len(lengths) + 1):
         options = []
         for low in range(high):
-            rows = sum(population[low:high])
-            call = at_least(row_counts, rows) * lengths[high - 1] + _CALL_COST if rows else 0
-            options.append((costs[low] + call, low))
-        cost, cut = min(options)
-        costs.append(cost)
+            options.append((costs[low] + cost(sum(population[low:high]), lengths[high - 1]), low))
+        least, cut = min(options)
+        costs.append(least)
         cuts.append(cut)
     groups, high = [], len(lengths)
     while high:
