@@ -148,6 +148,10 @@ class NativeSampler:
         actions = self._act(request)
         return [actions[start : start + samples] for start in range(0, len(actions), samples)]
 
+    def forget_conversations(self) -> None:
+        """Lets no slot be continued: the next call reads its conversations from the first token."""
+        self._table.forget(range(self.sampler_config.slots))
+
     def _request(
         self,
         conversations: Sequence[Sequence[Message]],
