@@ -112,7 +112,7 @@ def test_interleaved_searches_do_not_make_each_other_read_again(make_prm):
             (score,) = prm.score_conversations(candidates(path, ["g"]))
             assert score == pytest.approx(encoded_whole(prm, candidates(path, ["g"]))[0], abs=1e-5)
             if step:
-                assert prm.tokens_kept - before == length - 4  # the observation of two words and both marks are new
+                assert prm.tokens_kept - before == length - 5  # action, its end, two words, the next mark
             paths[name] = observed(path, "g", "h h")
 
 
@@ -178,9 +178,9 @@ def test_bfloat16_scores_stay_near_those_of_reading_whole(make_prm):
 def test_shapes_come_from_closed_sets_that_grow_with_the_logarithm_of_the_sizes():
     sizes = Sizes.for_conversations_of(300, kept_tokens=1 << 14, tokens_per_batch=2048)
     assert (sizes.slots, sizes.capacity) == (16, 1024)
-    assert sizes.windows == (0, 64, 128, 256, 512, 1024)
-    assert sizes.row_counts(64, 128) == (2, 8, 32)
-    assert sizes.row_counts(4096, 128) == (1,)
+    assert sizes.windows == (0, 256, 512, 1024)
+    assert sizes.row_counts(64, 256) == (2, 8, 32)
+    assert sizes.row_counts(4096, 256) == (1,)
     assert sizes.copy_counts == (16,)
 
 

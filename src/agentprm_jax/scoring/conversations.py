@@ -17,8 +17,9 @@ from agentprm_jax.models.slot_store import Reading, SlotStore, copy_slots, init_
 from agentprm_jax.models.slots import Prompts, SlotTable
 from agentprm_jax.scoring.pieces import MOST_COLUMNS, Layout, Piece, cut_pieces, lay_out
 
-_SMALLEST_CAPACITY = 256
-_SMALLEST_WINDOW = 64
+_SMALLEST_WINDOW = 256
+"""Kept tokens to look at, at least. To look at fewer saves a small part of the work, and every size is one more
+program to compile for every shape of new tokens."""
 _SMALLEST_COLUMNS = 16
 _MOST_PAIRS = 1 << 23
 """Pairs of a new and a kept token in a call, for each head: their scores are held at one time."""
@@ -40,7 +41,7 @@ class Sizes(NamedTuple):
     @classmethod
     def for_conversations_of(cls, tokens: int, kept_tokens: int, tokens_per_batch: int) -> "Sizes":
         """Sizes for conversations of so many tokens that grow."""
-        capacity = doubling(_SMALLEST_CAPACITY, 2 * tokens)[-1]
+        capacity = doubling(_SMALLEST_WINDOW, 2 * tokens)[-1]
         return cls(max(1, kept_tokens // capacity), capacity, tokens_per_batch)
 
     @property
