@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 # What one more call of the model costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few.
-_CALL_COST = 512
+_CALL_COST = 128
 
 
 class Pass(NamedTuple):
@@ -80,16 +80,27 @@ def plan_batches(
     bucket = np.searchsorted(np.asarray(lengths), counts)
 
     def cost(rows: int, columns: int) -> int:
-        choices = row_counts(columns)
-        full, rest = divmod(rows, choices[-1])
-        padded = full * choices[-1] + (at_least(choices, rest) if rest else 0)
-        return padded * columns + (full + (rest > 0)) * _CALL_COST
+        calls = _calls(rows, row_counts(columns), columns)
+        return sum(calls) * columns + len(calls) * _CALL_COST
 
     for low, high in _cheapest_groups(np.bincount(bucket, minlength=len(lengths)).tolist(), lengths, cost):
-        members, choices = np.flatnonzero((bucket >= low) & (bucket < high)), row_counts(lengths[high - 1])
-        for start in range(0, len(members), choices[-1]):
-            part = members[start : start + choices[-1]]
-            yield Batch(part, at_least(choices, len(part)), lengths[high - 1])
+        members, columns = np.flatnonzero((bucket >= low) & (bucket < high)), lengths[high - 1]
+        start = 0
+        for rows in _calls(len(members), row_counts(columns), columns):
+            yield Batch(members[start : start + rows], rows, columns)
+            start += rows
+
+
+def _calls(rows: int, choices: Sequence[int], columns: int) -> list[int]:
+    """Row counts of the calls that read so many rows at the least cost: with padding, or in smaller calls."""
+    full, rest = divmod(rows, choices[-1])
+    calls = [choices[-1]] * full
+    if not rest:
+        return calls
+    options = [[at_least(choices, rest)]]
+    if smaller := [choice for choice in choices if choice <= rest]:
+        options.append([smaller[-1], *_calls(rest - smaller[-1], choices, columns)])
+    return calls + min(options, key=lambda sizes: sum(sizes) * columns + len(sizes) * _CALL_COST)
 
 
 def _cheapest_groups(

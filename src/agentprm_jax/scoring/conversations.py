@@ -128,12 +128,10 @@ class ConversationReader:
             members = order[start : start + self.sizes.slots]
             part = prompts.take(members)
             slots, begin = self._claim(part)
-            pieces = [
-                list(
-                    cut_pieces(place, part.tokens[place, : part.lengths[place]], int(begin[place]), own, firsts[member])
-                )
-                for place, (member, own) in enumerate((member, actions[member]) for member in members.tolist())
-            ]
+            pieces = []
+            for place, member in enumerate(members.tolist()):
+                stem, first = part.tokens[place, : part.lengths[place]], int(firsts[member])
+                pieces.append(list(cut_pieces(place, stem, int(begin[place]), actions[member], first)))
             for wave in itertools.zip_longest(*pieces):
                 waiting += self._read_wave([piece for piece in wave if piece is not None], slots)
             self._table.record(slots, part)
@@ -160,7 +158,8 @@ class ConversationReader:
         """Dispatches the reading of one piece of every conversation, and yields where the values will be."""
         counts = np.array([piece.columns for piece in pieces])
         windows = np.searchsorted(self.sizes.windows, [piece.begin for piece in pieces])
-        lengths = doubling(_SMALLEST_COLUMNS, max(MOST_COLUMNS, int(counts.max())))
+        longest = max(MOST_COLUMNS, int(counts.max()))
+        lengths = tuple(sorted({*doubling(_SMALLEST_COLUMNS, longest), *doubling(3 * _SMALLEST_COLUMNS, longest)}))
         for index in np.unique(windows).tolist():
             window, members = self.sizes.windows[index], np.flatnonzero(windows == index)
             for batch in plan_batches(counts[members], lengths, partial(self.sizes.row_counts, window=window)):

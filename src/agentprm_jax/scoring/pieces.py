@@ -83,7 +83,8 @@ def cut_pieces(
 
 def lay_out(pieces: Sequence[Piece], rows: int, columns: int) -> Layout:
     """Lays pieces into rows."""
-    layout = Layout(*(np.zeros((rows, columns), np.int32) for _ in range(3)), [], [], [])
+    tokens, positions, branches = (np.zeros((rows, columns), np.int32) for _ in range(3))
+    layout = Layout(tokens, positions, branches, [], [], [])
     for row, piece in enumerate(pieces):
         column = len(piece.tokens)
         follow = piece.begin + column

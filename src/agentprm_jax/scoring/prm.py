@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
 
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.tokenizer_files import check_vocabulary
@@ -19,7 +18,7 @@ from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.scoring.config import KEPT_TOKENS, TOKENS_PER_BATCH
 from agentprm_jax.scoring.conversations import ConversationReader, Sizes
 from agentprm_jax.scoring.prm_files import PrmRecord, load_prm, save_prm, to_json
-from agentprm_jax.scoring.readout import Tree, read_values
+from agentprm_jax.scoring.readout import read_values
 
 _TOKEN_BYTES = 4
 
@@ -133,10 +132,11 @@ class Prm:
         Raises:
             ValueError: a trajectory cannot be encoded, or is longer than the model is meant for; names its id.
         """
-        trees = [self._tree(trajectory) for trajectory in trajectories]
-        for trajectory, tree in zip(trajectories, trees, strict=True):
-            self._check_length(trajectory.id, len(tree.tokens))
-        values = self._values(trees)
+        known = [self.encoder.encode(trajectory).up_to_last_action() for trajectory in trajectories]
+        for encoded in known:
+            self._check_length(encoded.id, len(encoded.tokens))
+        self.tokens_scored += sum(len(encoded.tokens) for encoded in known)
+        values = read_values(self.config, self._params, known, self._tokens_per_batch, self._constrain)
         return [StepScores.from_promise(promise.tolist(), self.initial_value) for promise in values]
 
     def length(self, trajectory: Trajectory) -> int:
@@ -145,7 +145,7 @@ class Prm:
         Raises:
             ValueError: it cannot be encoded.
         """
-        return len(self._tree(trajectory).tokens)
+        return len(self.encoder.encode(trajectory).up_to_last_action().tokens)
 
     def score_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
         """Promise of the last action of each conversation, in order; what follows that action has no influence.
@@ -181,9 +181,6 @@ class Prm:
         """Frees the memory of the conversations that are kept; the next call reads from the first token."""
         self._reader = None
 
-    def _tree(self, trajectory: Trajectory) -> Tree:
-        return Tree.of_trajectory(self.encoder.encode(trajectory))
-
     def _split_conversations(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[bytes, list[int]]]:
         """For each conversation its tokens up to the last action, as int32, and those of the action."""
         known: dict[tuple[int, ...], bytes] = {}
@@ -212,9 +209,3 @@ class Prm:
                 f"{name} has {tokens} tokens, but PRM {self.name} is meant for at most {self.config.max_positions} "
                 "(max_positions)."
             )
-
-    def _values(self, trees: Sequence[Tree]) -> list[Float32[np.ndarray, "u"]]:
-        self.tokens_scored += sum(len(tree.tokens) for tree in trees)
-        if not trees:
-            return []
-        return read_values(self.config, self._params, trees, self._tokens_per_batch, self._constrain)
