@@ -103,16 +103,16 @@ def measure(config: SearchConfig, model: str, part: str, sides: Sequence[Side]) 
     kept = sides[0]
     rows = []
     for side in sides:
-        ratios: list[list[float]] = [[], []]
+        clock, processor = [], []
         for spent in passes:
             own, other = (_total(spent, name, side.rounds) for name in (side.name, kept.name))
-            ratios[0].append(own.clock / other.clock)
-            ratios[1].append(own.processor / other.processor)
+            clock.append(own.clock / other.clock)
+            processor.append(own.processor / other.processor)
         tokens, base = (first.tokens[name] for name in (side.name, kept.name))
         totals = [_total(spent, side.name, side.rounds) for spent in passes]
         seconds = Spent(*(statistics.median(column) for column in zip(*totals, strict=True)))
         difference = None if side is kept else _difference(first, side, kept)
-        rows.append(Row(model, part, side.name, tokens, base / tokens, seconds, *ratios, difference))
+        rows.append(Row(model, part, side.name, tokens, base / tokens, seconds, clock, processor, difference))
     return rows
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from agentprm_jax.actors.base import Action, Usage
 from agentprm_jax.envs.base import Environment, Observation
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     Conversation = Sequence[Message]
 
 WORDS = tuple(f"w{number}" for number in range(196))
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "small": {"embed": 128, "mlp": 256, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 32},
     "large": {"embed": 512, "mlp": 1408, "layers": 10, "heads": 8, "kv_heads": 4, "head_dim": 64},
 }
@@ -112,10 +113,26 @@ class Recorder:
         self.scored.append(list(conversations))
         return self.prm.score_conversations(conversations)
 
-    def act(self, conversations: Sequence[Conversation], *, samples: int, seed: Sequence[int], **options: Any) -> Any:
+    @property
+    def usage(self) -> Usage:
+        """Of the sampler."""
+        return self.sampler.usage
+
+    def act(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        samples: int = 1,
+        temperature: float = 1.0,
+        seed: int | Sequence[int] = 0,
+        max_tokens: int = 32,
+    ) -> list[list[Action]]:
         """As the sampler does."""
-        self.asked.append(Asked([list(messages) for messages in conversations], list(seed), samples))
-        given = self.sampler.act(conversations, samples=samples, seed=seed, **options)
+        seeds = [seed] * len(conversations) if isinstance(seed, int) else list(seed)
+        self.asked.append(Asked([list(messages) for messages in conversations], seeds, samples))
+        given = self.sampler.act(
+            conversations, samples=samples, temperature=temperature, seed=seeds, max_tokens=max_tokens
+        )
         self.sampled_tokens += sum(action.tokens for actions in given for action in actions)
         return given
 

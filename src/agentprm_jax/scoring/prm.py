@@ -183,17 +183,17 @@ class Prm:
 
     def _split_conversations(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[bytes, list[int]]]:
         """For each conversation its tokens up to the last action, as int32, and those of the action."""
-        known: dict[tuple[int, ...], bytes] = {}
+        known: dict[tuple[int, ...], tuple[Sequence[Message], bytes]] = {}
         for index, messages in enumerate(conversations):
             last = next((place for place in reversed(range(1, len(messages))) if messages[place].action), None)
             if last is None:
                 roles = ", ".join(message.role for message in messages) or "no message"
                 raise ValueError(f"Conversation {index} should have an action after its first message, got {roles}.")
             stem = messages[:last]
-            key = tuple(map(id, stem))  # candidates of one path share their messages
+            key = tuple(map(id, stem))  # candidates of one path share their messages, which the entry keeps alive
             if key not in known:
-                known[key] = np.asarray(self.encoder.prompt_tokens(stem), np.int32).tobytes()
-            yield known[key], self.encoder.action_tokens(messages[last].content)
+                known[key] = stem, np.asarray(self.encoder.prompt_tokens(stem), np.int32).tobytes()
+            yield known[key][1], self.encoder.action_tokens(messages[last].content)
 
     def _reader_for(self, tokens: int) -> ConversationReader:
         """A reader with room for conversations of so many tokens; the one at hand unless they have outgrown it."""
