@@ -42,7 +42,7 @@ def test_the_next_size_is_the_smallest_that_suffices():
 
 
 def batches(rows):
-    found = plan_batches(np.full(rows, 32), (32,), lambda _: (1, 4, 16))
+    found = plan_batches(np.full(rows, 64), (64,), lambda _: (1, 4, 16))
     return [(len(batch.members), batch.rows) for batch in found]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 # What one more call of the model costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few.
-_CALL_COST = 128
+_CALL_COST = 256
 
 
 class Pass(NamedTuple):
