@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,16 @@ SHORTEST = 2e-3
 """Seconds that one measurement lasts at least; a quicker function is called several times."""
 FEWEST_TURNS = 5
 RESAMPLES = 2000
+
+
+Result = TypeVar("Result")
+
+
+class Spent(NamedTuple):
+    """Seconds that a piece of work took, on the clock and on all processors."""
+
+    clock: float
+    processor: float
 
 
 class Ratio(NamedTuple):
@@ -74,6 +84,13 @@ def paired_ratio(a: Timing, b: Timing) -> Ratio:
     drawn = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
     return Ratio(float(np.median(ratios)), float(low), float(high))
+
+
+def spend(work: Callable[[], Result]) -> tuple[Spent, Result]:
+    """Does a piece of work once; what it took, and its result."""
+    clock, processor = time.perf_counter(), time.process_time()
+    result = work()
+    return Spent(time.perf_counter() - clock, time.process_time() - processor), result
 
 
 def _calls(seconds: float) -> int:

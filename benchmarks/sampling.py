@@ -24,13 +24,13 @@ import dataclasses
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
+from measuring import Spent, spend
 from random_llama import write_random_llama
 
 if TYPE_CHECKING:
@@ -69,13 +69,6 @@ class SamplingConfig:
     """Most tokens of a conversation."""
     output: Path | None = None
     """JSON file for the numbers."""
-
-
-class Spent(NamedTuple):
-    """Seconds that one play of all turns took."""
-
-    clock: float
-    processor: float
 
 
 class Row(NamedTuple):
@@ -144,21 +137,14 @@ def measure(config: SamplingConfig, path: Path, dtype: str, batch: int, theirs: 
     starts = conversations(batch)
     ours = our_play(config, sampler, starts)
     sides: list[Play] = [ours] if theirs is None else [ours, their_play(config, sampler, theirs, starts)]
-    warm = [timed(side) for side in sides]
+    warm = [spend(side) for side in sides]
     equal = sum(one == other for one, other in zip(warm[0][1][0], warm[-1][1][0], strict=True)) / batch
     times: list[list[Spent]] = [[] for _ in sides]
     for _ in range(config.rounds):
         for side, spent in zip(sides, times, strict=True):
-            spent.append(timed(side)[0])
+            spent.append(spend(side)[0])
     tokens = batch * config.turns * config.new_tokens
     return Row(path.name, dtype, batch, tokens, times[0], times[1] if theirs else [], warm[0][0].clock, equal)
-
-
-def timed(play: Play) -> tuple[Spent, list[list[str]]]:
-    """What it took, and what was said."""
-    clock, processor = time.perf_counter(), time.process_time()
-    said = play()
-    return Spent(time.perf_counter() - clock, time.process_time() - processor), said
 
 
 def conversations(batch: int) -> list[list[Message]]:

@@ -137,9 +137,10 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
     actor = proposer(config.actor, config.sampler, config.remote)
     beams = {}
     for size in reversed(config.beams):  # the largest first: much of what the others need is remembered then
-        before = prm.tokens_scored
+        prm.forget_conversations()  # every search pays for what it reads
+        scored, kept = prm.tokens_scored, prm.tokens_kept
         found = search(config, size, actor, prm, finished_first=False)
-        beams[size] = outcomes_of(found, (prm.tokens_scored - before) / len(found))
+        beams[size] = outcomes_of(found, prm.tokens_scored - scored, prm.tokens_kept - kept)
     minutes = (time.monotonic() - start) / 60
     write_evaluation(
         path,
@@ -161,7 +162,7 @@ def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
             continue
         start = time.monotonic()
         beams = {
-            size: outcomes_of(search(config, size, actor, RandomScorer(seed), finished_first=finished_first), 0.0)
+            size: outcomes_of(search(config, size, actor, RandomScorer(seed), finished_first=finished_first))
             for size in config.beams
         }
         minutes = (time.monotonic() - start) / 60
@@ -203,8 +204,8 @@ def search(
     )
 
 
-def outcomes_of(results: Sequence[SearchResult], scored_tokens: float) -> SearchOutcomes:
-    """The record of a search on all tasks."""
+def outcomes_of(results: Sequence[SearchResult], scored_tokens: int = 0, kept_tokens: int = 0) -> SearchOutcomes:
+    """The record of a search on all tasks, for which a scorer read so many tokens and had kept so many."""
     from agentprm_jax.reporting.evaluation import SearchOutcomes
 
     return SearchOutcomes(
@@ -213,7 +214,8 @@ def outcomes_of(results: Sequence[SearchResult], scored_tokens: float) -> Search
         sampled_tokens=[r.sampled_tokens for r in results],
         scored_actions=[r.scored_actions for r in results],
         environment_steps=[r.environment_steps for r in results],
-        scored_tokens=scored_tokens,
+        scored_tokens=scored_tokens / len(results),
+        kept_tokens=kept_tokens / len(results),
     )
 
 

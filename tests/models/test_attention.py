@@ -58,6 +58,17 @@ def test_a_branch_sees_what_is_shared_and_itself_in_value_and_gradient(length):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_branches_after_a_past_see_it_what_is_shared_and_themselves():
+    *arrays, segments = inputs_of(30)
+    branches = np.repeat([0, 1, 2, 3], [15, 5, 3, 7])[None].repeat(2, axis=0)
+    whole = plain_attention(*arrays, np.zeros_like(segments), branches)
+    lengths, width = jnp.array([10, 10]), 12
+    past = Past(*(jnp.concatenate([kept[:, :, :10], 100 + kept[:, :, : width - 10]], axis=2) for kept in arrays[1:]))
+    new = (kept[..., 10:, :] for kept in arrays)
+    mixed = quick_jit(cached_attention)(*new, past, lengths, branches[:, 10:])
+    np.testing.assert_allclose(mixed, whole[:, :, :, 10:], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("length", [5, 64, 150])
 def test_the_gradient_is_that_of_plain_attention(length):
     *arrays, segments = inputs_of(length)

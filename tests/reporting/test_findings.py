@@ -45,6 +45,7 @@ def search_outcomes(values):
         scored_actions=[4] * count,
         environment_steps=[3] * count,
         scored_tokens=50.0,
+        kept_tokens=20.0,
     )
 
 
@@ -138,6 +139,7 @@ def test_every_figure_of_the_table_has_its_tasks_seeds_and_both_errors():
     assert cell.stderr_seeds is not None
     assert rows["greedy"].estimates["beam_2x2"].value == 0.0
     assert rows["agentprm"].costs["beam_2x2"].tokens_sampled == 10
+    assert rows["agentprm"].costs["beam_2x2"].tokens_kept == 20
     assert {"random_beam", "shortest", "most_frequent_final_state", "oracle", "expert"} <= rows.keys()
 
 

@@ -78,6 +78,7 @@ def test_every_figure_of_the_results_is_on_the_page(report, results):
                 assert format_estimate(row.estimates.get(column.key), column.digits) in shown
             for cost in row.costs.values():
                 assert format_count(cost.tokens_scored) in shown
+                assert format_count(cost.tokens_kept) in shown
     for comparison in results.comparisons:
         assert format_difference(comparison.difference) in shown
     for stage in (*results.stages, total_stage(results.stages)):

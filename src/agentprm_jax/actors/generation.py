@@ -1,31 +1,34 @@
 """The sampler's device programs: read prompts into cache slots, and sample actions from them."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from agentprm_jax.actors.choosing import choose_tokens, row_keys
-from agentprm_jax.actors.slot_store import SlotStore, load_drafts, load_rows, save_columns, save_said
 from agentprm_jax.actors.stops import START
-from agentprm_jax.models.cache import extend
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.draft import Drafts, next_logits, say, unstacked_layers
 from agentprm_jax.models.forward import Params
+from agentprm_jax.models.slot_store import (
+    Reading,
+    Rows,
+    SlotStore,
+    copy_slots,
+    init_store,
+    load_drafts,
+    read_into_slots,
+    save_said,
+)
 
-Rows = Any
-"""An array with a row for each slot or action: of NumPy where the host makes or reads it, of JAX inside a program."""
 
+class PromptStore(NamedTuple):
+    """What is kept of prompts between calls."""
 
-class Reading(NamedTuple):
-    """New tokens to be appended to slots; rows of padding have count 0 and a slot beyond the last."""
-
-    slots: Rows  # int32 [b], all different
-    begin: Rows  # int32 [b]; tokens that the slot holds already
-    tokens: Rows  # int32 [b, t]; new tokens, right-padded
-    counts: Rows  # int32 [b]
+    slots: SlotStore
+    hidden: Array  # float32 [slots, d]; state of the last token of the prompt that was read last
 
 
 class Drawing(NamedTuple):
@@ -67,10 +70,22 @@ class _DrawState(NamedTuple):
     drawn: Drawn
 
 
+def init_prompts(config: DecoderConfig, slots: int, capacity: int) -> PromptStore:
+    """A store of empty slots."""
+    return PromptStore(init_store(config, slots, capacity), jnp.zeros((slots, config.embed), jnp.float32))
+
+
+@partial(jax.jit, donate_argnames="store")
+def copy_prompts(store: PromptStore, sources: Int[Array, "b"], targets: Int[Array, "b"]) -> PromptStore:
+    """The store with slots copied, all at once; targets beyond the slots are dropped."""
+    hidden = store.hidden.at[targets].set(store.hidden[sources], mode="drop")
+    return PromptStore(copy_slots(store.slots, sources, targets), hidden)
+
+
 @partial(jax.jit, static_argnames=("config", "window"), donate_argnames="store")
 def read_prompts(
-    config: DecoderConfig, params: Params, store: SlotStore, reading: Reading, *, window: int
-) -> SlotStore:
+    config: DecoderConfig, params: Params, store: PromptStore, reading: Reading, *, window: int
+) -> PromptStore:
     """Append new tokens to slots.
 
     Args:
@@ -78,26 +93,22 @@ def read_prompts(
         params: a language model.
         store: donated.
         reading: what to append.
-        window: columns of a slot that are looked at; at least `begin + counts`.
+        window: columns of a slot that are looked at; at least `begin`.
 
     Returns:
         The store, with the hidden state of the last token of every slot that was read.
     """
-    rows = load_rows(store, reading.slots, reading.begin, window)
-    hidden, rows = extend(config, params["decoder"], rows, reading.tokens, reading.counts)
-    steps = jnp.arange(reading.tokens.shape[1])
-    real = steps < reading.counts[:, None]
-    read = save_columns(store, reading.slots, rows, reading.begin[:, None] + steps, real)
+    hidden, slots = read_into_slots(config, params["decoder"], store.slots, reading, window)
     last = jnp.maximum(reading.counts - 1, 0)[:, None, None]
     ending = jnp.take_along_axis(hidden, last, axis=1)[:, 0].astype(jnp.float32)
-    return read._replace(hidden=store.hidden.at[reading.slots].set(ending, mode="drop"))
+    return PromptStore(slots, store.hidden.at[reading.slots].set(ending, mode="drop"))
 
 
 @partial(jax.jit, static_argnames=("config", "window", "room", "top_k", "top_p"), donate_argnames="store")
 def draw_actions(
     config: DecoderConfig,
     params: Params,
-    store: SlotStore,
+    store: PromptStore,
     drawing: Drawing,
     rules: Rules,
     temperature: Float[Array, ""],
@@ -107,7 +118,7 @@ def draw_actions(
     room: int,
     top_k: int,
     top_p: float,
-) -> tuple[SlotStore, Drawn]:
+) -> tuple[PromptStore, Drawn]:
     """Sample an action after each prompt, until every row has ended its turn.
 
     Slots that are kept then hold the prompt and the sampled tokens but the last, which nothing has attended to.
@@ -142,12 +153,13 @@ def draw_actions(
         hidden, drafts = say(config, decoder, layers, state.drafts, state.last)
         return noted(state._replace(drafts=drafts), hidden)
 
-    drafts = load_drafts(store, drawing.slots, drawing.lengths, window, room, config.dtype)
+    drafts = load_drafts(store.slots, drawing.slots, drawing.lengths, window, room, config.dtype)
     start = _start(drafts, drawing.active, room)
     first = noted(start, store.hidden[drawing.slots].astype(config.dtype))
     final = jax.lax.while_loop(lambda state: state.active.any() & (state.drafts.said + 1 < limit), say_next, first)
     attended = drawing.kept[:, None] & (jnp.arange(room) < final.drawn.counts[:, None] - 1)
-    return save_said(store, drawing.slots, final.drafts, attended), final.drawn
+    slots = save_said(store.slots, drawing.slots, final.drafts, attended)
+    return PromptStore(slots, store.hidden), final.drawn
 
 
 def _start(drafts: Drafts, active: Bool[Array, "b"], room: int) -> _DrawState:

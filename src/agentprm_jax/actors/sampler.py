@@ -13,15 +13,15 @@ from jaxtyping import Bool, Int
 
 from agentprm_jax.actors.base import Action, ConversationTooLong, Usage
 from agentprm_jax.actors.config import SamplerConfig
-from agentprm_jax.actors.generation import Drawing, Drawn, Reading, Rules, draw_actions, read_prompts
-from agentprm_jax.actors.prefill_plan import Pass, at_least, plan_passes
-from agentprm_jax.actors.slot_store import copy_slots, init_store
-from agentprm_jax.actors.slots import Prompts, SlotTable
+from agentprm_jax.actors.generation import Drawing, Drawn, Rules, copy_prompts, draw_actions, init_prompts, read_prompts
 from agentprm_jax.actors.stops import cut_at_stop, ending_tokens, stop_table
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
+from agentprm_jax.models.prefill_plan import Pass, at_least, plan_passes
+from agentprm_jax.models.slot_store import Reading
+from agentprm_jax.models.slots import Prompts, SlotTable
 
 _CACHED_TEXTS = 1 << 16
 
@@ -97,7 +97,7 @@ class NativeSampler:
         self.encoder = encoder
         self._params = jax.tree.map(jnp.asarray, params)
         self._table = SlotTable(self.sampler_config.slots, self.sampler_config.capacity)
-        self._store = init_store(config, self.sampler_config.slots, self.sampler_config.capacity)
+        self._store = init_prompts(config, self.sampler_config.slots, self.sampler_config.capacity)
         ends = ending_tokens(encoder, config.vocab_size, stop_tokens)
         self._rules = Rules(
             sayable=jnp.asarray(_sayable_tokens(encoder, ends)),
@@ -147,6 +147,10 @@ class NativeSampler:
         request = self._request(conversations, samples, temperature, seed, limit)
         actions = self._act(request)
         return [actions[start : start + samples] for start in range(0, len(actions), samples)]
+
+    def forget_conversations(self) -> None:
+        """Lets no slot be continued: the next call reads its conversations from the first token."""
+        self._table.forget(range(self.sampler_config.slots))
 
     def _request(
         self,
@@ -250,7 +254,7 @@ class NativeSampler:
     def _copy(self, sources: Int[np.ndarray, "n"], targets: Int[np.ndarray, "n"]) -> None:
         if len(sources):
             size = at_least(self.sampler_config.row_counts, len(sources))
-            self._store = copy_slots(self._store, _padded(sources, size), self._padded_slots(targets, size))
+            self._store = copy_prompts(self._store, _padded(sources, size), self._padded_slots(targets, size))
 
     def _reading(
         self, step: Pass, prompts: Prompts, matched: Int[np.ndarray, "n"], slots: Int[np.ndarray, "n"]

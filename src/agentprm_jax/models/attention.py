@@ -63,7 +63,7 @@ def attend(
         return mixed.reshape(b, h, t, e)
     if past is not None:
         assert context.lengths is not None, "A past comes with the number of its visible columns."
-        return cached_attention(groups, keys, values, past, context.lengths).reshape(b, h, t, e)
+        return cached_attention(groups, keys, values, past, context.lengths, context.branches).reshape(b, h, t, e)
     segments = jnp.zeros((b, t), jnp.int32) if context.segments is None else context.segments
     if context.branches is None and compiled_for(constrain) == "tpu":
         from agentprm_jax.models.splash import splash_attention  # Pallas costs a second that only TPUs should pay
@@ -78,12 +78,19 @@ def cached_attention(
     values: Float[Array, "b k t e"],
     past: Past,
     lengths: Int[Array, "b"],
+    branches: Int[Array, "b t"] | None = None,
 ) -> Float[Array, "b k g t e"]:
-    """Attention of each token over the first `lengths` columns of the past, then over itself and earlier new tokens."""
+    """Attention of each token over the first `lengths` columns of the past, then over itself and earlier new tokens.
+
+    With `branches`, of the new tokens only over those of branch 0 and of its own branch.
+    """
     past_keys, past_values = (jax.lax.bitcast_convert_type(kept, keys.dtype) for kept in past)
     hidden = jnp.finfo(jnp.float32).min
     visible = jnp.arange(past_keys.shape[2]) < lengths[:, None]
     earlier = jnp.tril(jnp.ones((keys.shape[2], keys.shape[2]), bool))
+    if branches is not None:
+        own = (branches[:, None] == 0) | (branches[:, :, None] == branches[:, None])
+        earlier = (earlier & own)[:, None, None]
     old = jnp.where(visible[:, None, None, None], _scores(queries, past_keys), hidden)
     new = jnp.where(earlier, _scores(queries, keys), hidden)
     peak = jnp.maximum(old.max(-1, keepdims=True), new.max(-1, keepdims=True))

@@ -73,8 +73,6 @@ def hidden_states(
     positions: Int[Array, "b t"] | None = None,
     segments: Int[Array, "b t"] | None = None,
     constrain: Constrain = unconstrained,
-    *,
-    branches: Int[Array, "b t"] | None = None,
 ) -> Float[Array, "b t d"]:
     """Hidden states after the final norm, in the config's dtype.
 
@@ -86,12 +84,10 @@ def hidden_states(
         segments: segment ids, 0 for padding: a token sees itself and earlier columns of its own segment. By default
             each row is one segment.
         constrain: pins activations to a mesh.
-        branches: continuations of one conversation side by side in a segment: 0 on what they share, another number on
-            each of them. A token of a branch sees what is shared and its own branch. By default all is shared.
     """
     columns = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     cos, sin = rotation(config, columns if positions is None else positions)
-    return apply(Decoder(config, constrain), decoder, tokens, None, Context(cos, sin, segments, None, branches))[0]
+    return apply(Decoder(config, constrain), decoder, tokens, None, Context(cos, sin, segments, None))[0]
 
 
 def lm_logits(

@@ -20,7 +20,9 @@ class SearchOutcomes(msgspec.Struct, frozen=True, kw_only=True):
         sampled_tokens: tokens sampled for all candidates.
         scored_actions: candidates that the scorer valued.
         environment_steps: steps taken.
-        scored_tokens: tokens that the scorer read, mean per task.
+        scored_tokens: tokens that the scorer ran through its model, mean per task.
+        kept_tokens: tokens of the conversations that it had kept from earlier rounds and did not run again, mean per
+            task.
     """
 
     outcomes: list[float]
@@ -29,6 +31,7 @@ class SearchOutcomes(msgspec.Struct, frozen=True, kw_only=True):
     scored_actions: list[int]
     environment_steps: list[int]
     scored_tokens: float
+    kept_tokens: float = 0.0
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):

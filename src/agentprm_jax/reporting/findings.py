@@ -249,6 +249,7 @@ class Findings:
             return Cost(
                 tokens_sampled=float(np.mean([s.sampled_tokens for s in searches])),
                 tokens_scored=float(np.mean([s.scored_tokens for s in searches])),
+                tokens_kept=float(np.mean([s.kept_tokens for s in searches])),
                 environment_steps=float(np.mean([s.environment_steps for s in searches])),
             )
         size, pool = int(column.removeprefix("bon_")), self.measured.pool

@@ -8,6 +8,9 @@ from typing import Literal
 TOKENS_PER_BATCH = 2048
 """Tokens of a full forward pass. On a CPU more would leave the processor's cache; an accelerator wants more."""
 
+KEPT_TOKENS = 1 << 17
+"""Tokens of conversations whose keys and values are kept between calls, the unused end of each slot counted."""
+
 
 @dataclass(frozen=True)
 class ScoringConfig:

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
 
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.tokenizer_files import check_vocabulary
@@ -16,13 +15,12 @@ from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.placement import Constrain, unconstrained
 from agentprm_jax.scoring.base import StepScores
-from agentprm_jax.scoring.config import TOKENS_PER_BATCH
+from agentprm_jax.scoring.config import KEPT_TOKENS, TOKENS_PER_BATCH
+from agentprm_jax.scoring.conversations import ConversationReader, Sizes
 from agentprm_jax.scoring.prm_files import PrmRecord, load_prm, save_prm, to_json
-from agentprm_jax.scoring.readout import Tree, read_values
+from agentprm_jax.scoring.readout import read_values
 
 _TOKEN_BYTES = 4
-_MOST_TOKENS_ON_BRANCHES = 128
-"""Tokens of actions that are read beside each other after one conversation, where that is not longer itself."""
 
 
 class Prm:
@@ -36,6 +34,7 @@ class Prm:
         method: how it was trained.
         training: whatever else is known about the training.
         tokens_scored: tokens run through the model so far, padding not counted.
+        tokens_kept: tokens of conversations that were not, because their keys and values were kept from earlier calls.
     """
 
     def __init__(
@@ -49,6 +48,7 @@ class Prm:
         method: str = "agentprm",
         training: Mapping[str, Any] | None = None,
         tokens_per_batch: int = TOKENS_PER_BATCH,
+        kept_tokens: int = KEPT_TOKENS,
         constrain: Constrain = unconstrained,
     ):
         """Puts the parameters on the device.
@@ -62,6 +62,8 @@ class Prm:
             method: how it was trained.
             training: whatever else is worth keeping; JSON.
             tokens_per_batch: tokens of a full forward pass.
+            kept_tokens: room for conversations whose keys and values are kept; memory is taken by the first call of
+                `score_conversations`.
             constrain: pins activations to the mesh that the parameters lie on.
 
         Raises:
@@ -80,17 +82,27 @@ class Prm:
         self.method = method
         self.training = to_json(training or {})
         self.tokens_scored = 0
+        self.tokens_kept = 0
         self._tokens_per_batch = tokens_per_batch
+        self._kept_tokens = kept_tokens
+        self._reader: ConversationReader | None = None
         self._constrain = constrain
         self._params = jax.tree.map(jnp.asarray, params)
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str], *, tokens_per_batch: int = TOKENS_PER_BATCH) -> "Prm":
+    def load(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        kept_tokens: int = KEPT_TOKENS,
+    ) -> "Prm":
         """Reads a PRM that `save` wrote.
 
         Args:
             directory: the folder.
             tokens_per_batch: tokens of a full forward pass.
+            kept_tokens: room for conversations whose keys and values are kept.
 
         Raises:
             FileNotFoundError: the folder or a file of it is missing.
@@ -106,6 +118,7 @@ class Prm:
             method=record.method,
             training=record.training,
             tokens_per_batch=tokens_per_batch,
+            kept_tokens=kept_tokens,
         )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -119,10 +132,11 @@ class Prm:
         Raises:
             ValueError: a trajectory cannot be encoded, or is longer than the model is meant for; names its id.
         """
-        trees = [self._tree(trajectory) for trajectory in trajectories]
-        for trajectory, tree in zip(trajectories, trees, strict=True):
-            self._check_length(trajectory.id, len(tree.tokens))
-        values = self._values(trees)
+        known = [self.encoder.encode(trajectory).up_to_last_action() for trajectory in trajectories]
+        for encoded in known:
+            self._check_length(encoded.id, len(encoded.tokens))
+        self.tokens_scored += sum(len(encoded.tokens) for encoded in known)
+        values = read_values(self.config, self._params, known, self._tokens_per_batch, self._constrain)
         return [StepScores.from_promise(promise.tolist(), self.initial_value) for promise in values]
 
     def length(self, trajectory: Trajectory) -> int:
@@ -131,12 +145,15 @@ class Prm:
         Raises:
             ValueError: it cannot be encoded.
         """
-        return len(self._tree(trajectory).tokens)
+        return len(self.encoder.encode(trajectory).up_to_last_action().tokens)
 
     def score_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
         """Promise of the last action of each conversation, in order; what follows that action has no influence.
 
-        Conversations that differ in their last action only share the work on what precedes it.
+        Conversations that differ in their last action only share the work on what precedes it, and what the slots hold
+        from earlier calls is not computed again: a search pays for new tokens only. Slots hold as many tokens as
+        `kept_tokens` says; conversations used longest ago give way, and a call with more than there are slots for is
+        as right as any other, only slower.
 
         Raises:
             ValueError: a conversation has no action after its first message, cannot be encoded, or is longer than the
@@ -144,37 +161,47 @@ class Prm:
         """
         places: dict[bytes, list[int]] = {}
         actions: list[list[int]] = []
-        for index, messages in enumerate(conversations):
-            before, action = self._split_conversation(index, messages)
-            self._check_length(f"conversation {index}", len(before) // _TOKEN_BYTES + len(action))
-            places.setdefault(before, []).append(index)
+        for index, (stem, action) in enumerate(self._split_conversations(conversations)):
+            self._check_length(f"conversation {index}", len(stem) // _TOKEN_BYTES + len(action))
+            places.setdefault(stem, []).append(index)
             actions.append(action)
-        groups = [
-            (np.frombuffer(before, np.int32).tolist(), part)
-            for before, members in places.items()
-            for part in _parts(members, actions, max(len(before) // _TOKEN_BYTES, _MOST_TOKENS_ON_BRANCHES))
-        ]
-        values = self._values(
-            [Tree.of_continuations(stem, [actions[place] for place in part]) for stem, part in groups]
-        )
-        found = {
-            place: float(value)
-            for (_, part), promise in zip(groups, values, strict=True)
-            for place, value in zip(part, promise, strict=True)
-        }
-        return [found[index] for index in range(len(conversations))]
+        if not places:
+            return []
+        reader = self._reader_for(max(map(len, places)) // _TOKEN_BYTES)
+        self._reader = None  # until all went well: after an interruption what slots hold is unknown
+        read = reader.read(list(places), [[actions[index] for index in members] for members in places.values()])
+        self._reader = reader
+        self.tokens_scored += read.new_tokens
+        self.tokens_kept += read.kept_tokens
+        scores = np.empty(len(conversations), np.float32)
+        scores[[index for members in places.values() for index in members]] = read.values
+        return scores.tolist()
 
-    def _tree(self, trajectory: Trajectory) -> Tree:
-        return Tree.of_trajectory(self.encoder.encode(trajectory))
+    def forget_conversations(self) -> None:
+        """Frees the memory of the conversations that are kept; the next call reads from the first token."""
+        self._reader = None
 
-    def _split_conversation(self, index: int, messages: Sequence[Message]) -> tuple[bytes, list[int]]:
-        """Tokens up to the last action, as int32, and those of the action."""
-        last = next((place for place in reversed(range(1, len(messages))) if messages[place].action), None)
-        if last is None:
-            roles = ", ".join(message.role for message in messages) or "no message"
-            raise ValueError(f"Conversation {index} should have an action after its first message, got {roles}.")
-        before = np.asarray(self.encoder.prompt_tokens(messages[:last]), np.int32)
-        return before.tobytes(), self.encoder.action_tokens(messages[last].content)
+    def _split_conversations(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[bytes, list[int]]]:
+        """For each conversation its tokens up to the last action, as int32, and those of the action."""
+        known: dict[tuple[int, ...], tuple[Sequence[Message], bytes]] = {}
+        for index, messages in enumerate(conversations):
+            last = next((place for place in reversed(range(1, len(messages))) if messages[place].action), None)
+            if last is None:
+                roles = ", ".join(message.role for message in messages) or "no message"
+                raise ValueError(f"Conversation {index} should have an action after its first message, got {roles}.")
+            stem = messages[:last]
+            key = tuple(map(id, stem))  # candidates of one path share their messages, which the entry keeps alive
+            if key not in known:
+                known[key] = stem, np.asarray(self.encoder.prompt_tokens(stem), np.int32).tobytes()
+            yield known[key][1], self.encoder.action_tokens(messages[last].content)
+
+    def _reader_for(self, tokens: int) -> ConversationReader:
+        """A reader with room for conversations of so many tokens; the one at hand unless they have outgrown it."""
+        if self._reader is None or self._reader.sizes.capacity < tokens:
+            self._reader = None  # first, so that memory for both is never needed
+            sizes = Sizes.for_conversations_of(tokens, self._kept_tokens, self._tokens_per_batch)
+            self._reader = ConversationReader(self.config, self._params, sizes, self._constrain)
+        return self._reader
 
     def _check_length(self, name: str, tokens: int) -> None:
         if tokens > self.config.max_positions:
@@ -182,21 +209,3 @@ class Prm:
                 f"{name} has {tokens} tokens, but PRM {self.name} is meant for at most {self.config.max_positions} "
                 "(max_positions)."
             )
-
-    def _values(self, trees: Sequence[Tree]) -> list[Float32[np.ndarray, "u"]]:
-        self.tokens_scored += sum(len(tree.tokens) for tree in trees)
-        if not trees:
-            return []
-        return read_values(self.config, self._params, trees, self._tokens_per_batch, self._constrain)
-
-
-def _parts(members: Sequence[int], actions: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
-    """The members in groups whose actions have at most `most` tokens together, or of one."""
-    part, tokens = [], 0
-    for member in members:
-        if part and tokens + len(actions[member]) > most:
-            yield part
-            part, tokens = [], 0
-        part.append(member)
-        tokens += len(actions[member])
-    yield part

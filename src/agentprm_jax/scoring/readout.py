@@ -1,4 +1,4 @@
-"""Values of many conversations in few forward passes of few shapes; what conversations share is computed once."""
+"""Values of the steps of many trajectories in few forward passes of few shapes."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32
+from jaxtyping import Array, Float, Float32
 
 from agentprm_jax.data.encode import EncodedTrajectory
 from agentprm_jax.data.packing import ROW_LENGTHS, assign_rows
@@ -17,49 +17,15 @@ from agentprm_jax.models.placement import Constrain, unconstrained
 _SHORTEST_ROW = 256
 
 
-class Tree(NamedTuple):
-    """Tokens to be read at some places: a stem, and branches that each continue the stem and do not see each other.
-
-    Attributes:
-        tokens: int32 [t].
-        positions: int32 [t]. Position of each token in its own conversation.
-        branches: int32 [t]. 0 on the stem, which all branches see; from 1 on the branches, in order.
-        readouts: int32 [u]. Columns to read.
-    """
-
-    tokens: Int32[np.ndarray, " t"]
-    positions: Int32[np.ndarray, " t"]
-    branches: Int32[np.ndarray, " t"]
-    readouts: Int32[np.ndarray, " u"]
-
-    @classmethod
-    def of_trajectory(cls, encoded: EncodedTrajectory) -> "Tree":
-        """A stem alone, up to the last action and read after every action."""
-        known = encoded.up_to_last_action()
-        count = len(known.tokens)
-        return cls(known.tokens, np.arange(count, dtype=np.int32), np.zeros(count, np.int32), known.readouts)
-
-    @classmethod
-    def of_continuations(cls, stem: Sequence[int], continuations: Sequence[Sequence[int]]) -> "Tree":
-        """A stem with continuations, each of one token or more and read at its last."""
-        lengths = np.array([len(one) for one in continuations])
-        tokens = np.concatenate([np.asarray(part, np.int32) for part in (stem, *continuations)])
-        positions = [np.arange(len(stem)), *(len(stem) + np.arange(length) for length in lengths)]
-        branches = np.repeat(np.arange(len(lengths) + 1), [len(stem), *lengths])
-        readouts = len(stem) + np.cumsum(lengths) - 1
-        return cls(tokens, *(part.astype(np.int32) for part in (np.concatenate(positions), branches, readouts)))
-
-
 class ReadoutRows(NamedTuple):
-    """Trees that share rows, with the places to be read of all trees of a row in one list.
+    """Trajectories that share rows, with the places to be read of all that stand in a row in one list.
 
     NumPy's arrays outside jit, traced ones inside.
     """
 
     tokens: Any  # int32 [b, t]
     positions: Any  # int32 [b, t]
-    segments: Any  # int32 [b, t]; trees, from 1
-    branches: Any  # int32 [b, t]; None where no tree has one
+    segments: Any  # int32 [b, t]; trajectories, from 1
     readouts: Any  # int32 [b, u]; 0 where there is nothing to read
 
 
@@ -68,47 +34,46 @@ def read_rows(
     config: DecoderConfig, params: Params, rows: ReadoutRows, constrain: Constrain = unconstrained
 ) -> Float[Array, "b u"]:
     """Values at the read-outs of each row, float32."""
-    hidden = hidden_states(
-        config, params["decoder"], rows.tokens, rows.positions, rows.segments, constrain, branches=rows.branches
-    )
+    hidden = hidden_states(config, params["decoder"], rows.tokens, rows.positions, rows.segments, constrain)
     return values_of(config, params, gather_tokens(hidden, rows.readouts))
 
 
 def read_values(
     config: DecoderConfig,
     params: Params,
-    trees: Sequence[Tree],
+    trajectories: Sequence[EncodedTrajectory],
     tokens_per_batch: int,
     constrain: Constrain = unconstrained,
 ) -> list[Float32[np.ndarray, "u"]]:
-    """The value at every read-out of every tree.
+    """The value at every read-out of every trajectory.
 
-    One forward pass values all steps of the trees in it. Shapes come from a closed set: trees share rows of a standard
-    length, a batch is full or a quarter or a sixteenth of that, and its rows have room for a power of two of read-outs.
+    One forward pass values all steps of the trajectories in it. Shapes come from a closed set: trajectories share rows
+    of a standard length, a batch is full or a quarter or a sixteenth of that, and its rows have room for a power of two
+    of read-outs.
 
     Args:
         config: shape of the decoder.
         params: a reward model.
-        trees: what to value.
+        trajectories: what to value; see `up_to_last_action`.
         tokens_per_batch: tokens of a full forward pass; at least one row is taken.
         constrain: pins activations to the mesh that the parameters lie on.
 
     Returns:
-        One array for each tree, in order.
+        One array for each trajectory, in order.
     """
     values: dict[int, np.ndarray] = {}
-    for length, places in _by_row_length(trees).items():
-        group = [trees[place] for place in places]
+    for length, places in _by_row_length(trajectories).items():
+        group = [trajectories[place] for place in places]
         for member, read in _read_group(config, params, group, length, max(1, tokens_per_batch // length), constrain):
             values[places[member]] = read
-    return [values[place] for place in range(len(trees))]
+    return [values[place] for place in range(len(trajectories))]
 
 
-def _by_row_length(trees: Sequence[Tree]) -> dict[int, list[int]]:
-    """Places of the trees by the length of the row that they are to share."""
+def _by_row_length(trajectories: Sequence[EncodedTrajectory]) -> dict[int, list[int]]:
+    """Places of the trajectories by the length of the row that they are to share."""
     groups: dict[int, list[int]] = {}
-    for place, tree in enumerate(trees):
-        count = len(tree.tokens)
+    for place, one in enumerate(trajectories):
+        count = len(one.tokens)
         wanted = _SHORTEST_ROW if count <= _SHORTEST_ROW else 2 * count
         length = next((length for length in ROW_LENGTHS if length >= wanted), ROW_LENGTHS[-1])
         groups.setdefault(max(length, count), []).append(place)
@@ -116,23 +81,28 @@ def _by_row_length(trees: Sequence[Tree]) -> dict[int, list[int]]:
 
 
 def _read_group(
-    config: DecoderConfig, params: Params, trees: Sequence[Tree], length: int, full: int, constrain: Constrain
+    config: DecoderConfig,
+    params: Params,
+    trajectories: Sequence[EncodedTrajectory],
+    length: int,
+    full: int,
+    constrain: Constrain,
 ) -> Iterator[tuple[int, Float32[np.ndarray, "u"]]]:
-    """Values of trees that share rows of one length, with their places.
+    """Values of trajectories that share rows of one length, with their places.
 
     All work is dispatched before any result is waited for.
     """
-    rows = assign_rows([len(tree.tokens) for tree in trees], length)
-    room = _power_of_two(max(sum(len(trees[member].readouts) for member in row) for row in rows))
+    rows = assign_rows([len(one.tokens) for one in trajectories], length)
+    room = _power_of_two(max(sum(len(trajectories[member].readouts) for member in row) for row in rows))
     waiting = []
     for chosen in _batches(rows, full):
-        laid = _lay_out([[trees[member] for member in row] for row in chosen], length, room)
+        laid = _lay_out([[trajectories[member] for member in row] for row in chosen], length, room)
         waiting.append((chosen, read_rows(config, params, laid, constrain)))
     for chosen, lines in waiting:
         for row, line in zip(chosen, np.asarray(lines), strict=True):
             start = 0
             for member in row:
-                stop = start + len(trees[member].readouts)
+                stop = start + len(trajectories[member].readouts)
                 yield member, line[start:stop]
                 start = stop
 
@@ -145,19 +115,19 @@ def _batches(rows: Sequence[list[int]], full: int) -> Iterator[list[list[int]]]:
         yield chosen + [[] for _ in range(size - len(chosen))]
 
 
-def _lay_out(rows: Sequence[Sequence[Tree]], length: int, room: int) -> ReadoutRows:
+def _lay_out(rows: Sequence[Sequence[EncodedTrajectory]], length: int, room: int) -> ReadoutRows:
     shape = (len(rows), length)
-    tokens, positions, segments, branches = (np.zeros(shape, np.int32) for _ in range(4))
-    laid = ReadoutRows(tokens, positions, segments, branches, np.zeros((len(rows), room), np.int32))
-    for row, trees in enumerate(rows):
+    tokens, positions, segments = (np.zeros(shape, np.int32) for _ in range(3))
+    laid = ReadoutRows(tokens, positions, segments, np.zeros((len(rows), room), np.int32))
+    for row, trajectories in enumerate(rows):
         start = read = 0
-        for segment, tree in enumerate(trees, 1):
-            place = slice(start, start + len(tree.tokens))
-            laid.tokens[row, place], laid.positions[row, place] = tree.tokens, tree.positions
-            laid.segments[row, place], laid.branches[row, place] = segment, tree.branches
-            laid.readouts[row, read : read + len(tree.readouts)] = start + tree.readouts
-            start, read = place.stop, read + len(tree.readouts)
-    return laid if laid.branches.any() else laid._replace(branches=None)
+        for segment, one in enumerate(trajectories, 1):
+            place = slice(start, start + len(one.tokens))
+            laid.tokens[row, place], laid.positions[row, place] = one.tokens, np.arange(len(one.tokens))
+            laid.segments[row, place] = segment
+            laid.readouts[row, read : read + len(one.readouts)] = start + one.readouts
+            start, read = place.stop, read + len(one.readouts)
+    return laid
 
 
 def _power_of_two(needed: int) -> int:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentprm_jax.actors.slots import Prompts, SlotTable
+from agentprm_jax.models.slots import Prompts, SlotTable
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=6)
 

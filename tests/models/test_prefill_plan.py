@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentprm_jax.actors.prefill_plan import at_least, plan_passes
+from agentprm_jax.models.prefill_plan import at_least, plan_batches, plan_passes
 
 LENGTHS, ROWS = (4, 8, 32), (2, 8, 16)
 counts = st.lists(st.integers(1, 100), min_size=1, max_size=16)
@@ -39,3 +39,25 @@ def test_few_prompts_are_read_in_one_pass():
 
 def test_the_next_size_is_the_smallest_that_suffices():
     assert [at_least(ROWS, needed) for needed in (1, 2, 3, 8, 16, 99)] == [2, 2, 8, 8, 16, 16]
+
+
+def batches(rows):
+    found = plan_batches(np.full(rows, 64), (64,), lambda _: (1, 4, 16))
+    return [(len(batch.members), batch.rows) for batch in found]
+
+
+def test_rows_that_would_half_fill_a_call_are_read_in_smaller_ones():
+    assert batches(8) == [(4, 4), (4, 4)]
+    assert batches(15) == [(15, 16)]
+    assert batches(36) == [(16, 16), (16, 16), (4, 4)]
+
+
+@given(counts)
+@settings(deadline=None)
+def test_every_row_stands_in_one_batch_that_has_room_for_it(new):
+    new = np.minimum(new, LENGTHS[-1])
+    found = list(plan_batches(new, LENGTHS, lambda columns: (1, 64 // columns)))
+    assert sorted(member for batch in found for member in batch.members.tolist()) == list(range(len(new)))
+    for batch in found:
+        assert new[batch.members].max() <= batch.columns
+        assert len(batch.members) <= batch.rows in (1, 64 // batch.columns)

@@ -1,0 +1,122 @@
+"""Which rows of new tokens are read together, so that little is padding and few shapes are compiled."""
+
+import bisect
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+# What one more call of the model costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few.
+_CALL_COST = 256
+
+
+class Pass(NamedTuple):
+    """One call of the model on some of the prompts.
+
+    Attributes:
+        members: int64 [m]. Places of the prompts.
+        starts: int64 [m]. New tokens of each that earlier passes have read.
+        counts: int64 [m]. New tokens of each that this pass reads, in [1, columns].
+        columns: tokens a row that the call is compiled for.
+    """
+
+    members: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    columns: int
+
+
+def at_least(sizes: Sequence[int], needed: int) -> int:
+    """The smallest of the rising `sizes` that is not below `needed`; the largest if none is."""
+    return sizes[min(bisect.bisect_left(sizes, needed), len(sizes) - 1)]
+
+
+def plan_passes(counts: Int[np.ndarray, "n"], lengths: Sequence[int], row_counts: Sequence[int]) -> Iterator[Pass]:
+    """Cuts the new tokens of prompts into passes.
+
+    Args:
+        counts: new tokens of each prompt, at least 1; at most `row_counts[-1]` prompts.
+        lengths: rising numbers of columns to choose from.
+        row_counts: rising numbers of rows to choose from.
+
+    Yields:
+        Passes to be made in this order; together they read every new token once.
+    """
+    longest = lengths[-1]
+    starts = np.zeros_like(counts)
+    while len(longer := np.flatnonzero(counts - starts > longest)):
+        yield Pass(longer, starts[longer], np.full(len(longer), longest), longest)
+        starts[longer] += longest
+    left = counts - starts
+    for batch in plan_batches(left, lengths, lambda _: row_counts):
+        yield Pass(batch.members, starts[batch.members], left[batch.members], batch.columns)
+
+
+class Batch(NamedTuple):
+    """Rows that are read in one call.
+
+    Attributes:
+        members: int64 [m]. Places of the rows.
+        rows: rows that the call is compiled for, at least `m`.
+        columns: tokens a row that the call is compiled for.
+    """
+
+    members: np.ndarray
+    rows: int
+    columns: int
+
+
+def plan_batches(
+    counts: Int[np.ndarray, "n"], lengths: Sequence[int], row_counts: Callable[[int], Sequence[int]]
+) -> Iterator[Batch]:
+    """Groups rows that are read whole.
+
+    Args:
+        counts: tokens of each row, in [1, lengths[-1]].
+        lengths: rising numbers of columns to choose from.
+        row_counts: rising numbers of rows to choose from, for a number of columns.
+    """
+    bucket = np.searchsorted(np.asarray(lengths), counts)
+
+    def cost(rows: int, columns: int) -> int:
+        calls = _calls(rows, row_counts(columns), columns)
+        return sum(calls) * columns + len(calls) * _CALL_COST
+
+    for low, high in _cheapest_groups(np.bincount(bucket, minlength=len(lengths)).tolist(), lengths, cost):
+        members, columns = np.flatnonzero((bucket >= low) & (bucket < high)), lengths[high - 1]
+        start = 0
+        for rows in _calls(len(members), row_counts(columns), columns):
+            yield Batch(members[start : start + rows], rows, columns)
+            start += rows
+
+
+def _calls(rows: int, choices: Sequence[int], columns: int) -> list[int]:
+    """Row counts of the calls that read so many rows at the least cost: with padding, or in smaller calls."""
+    full, rest = divmod(rows, choices[-1])
+    calls = [choices[-1]] * full
+    if not rest:
+        return calls
+    options = [[at_least(choices, rest)]]
+    if smaller := [choice for choice in choices if choice <= rest]:
+        options.append([smaller[-1], *_calls(rest - smaller[-1], choices, columns)])
+    return calls + min(options, key=lambda sizes: sum(sizes) * columns + len(sizes) * _CALL_COST)
+
+
+def _cheapest_groups(
+    population: Sequence[int], lengths: Sequence[int], cost: Callable[[int, int], int]
+) -> list[tuple[int, int]]:
+    """Half-open ranges of lengths to be padded to the longest of the range, by dynamic programming over the lengths."""
+    costs, cuts = [0], [0]
+    for high in range(1, len(lengths) + 1):
+        options = []
+        for low in range(high):
+            options.append((costs[low] + cost(sum(population[low:high]), lengths[high - 1]), low))
+        least, cut = min(options)
+        costs.append(least)
+        cuts.append(cut)
+    groups, high = [], len(lengths)
+    while high:
+        groups.append((cuts[high], high))
+        high = cuts[high]
+    return groups[::-1]

@@ -1,0 +1,143 @@
+"""The cache slots on the device: keys and values of conversations that are kept between calls.
+
+They are kept as bits, as in `KVCache` and for its reason.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from agentprm_jax.models.attention import Context, Draft, Past
+from agentprm_jax.models.cache import init_cache
+from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.decoder import Decoder
+from agentprm_jax.models.draft import Drafts
+from agentprm_jax.models.parameters import Params, apply
+from agentprm_jax.models.placement import Constrain, unconstrained
+from agentprm_jax.models.rope import rotation
+
+Rows = Any
+"""An array with a row for each slot or action: of NumPy where the host makes or reads it, of JAX inside a program."""
+
+
+class SlotStore(NamedTuple):
+    """What is kept; how many tokens of a slot are real is known to the host."""
+
+    keys: Array  # [l, slots, k, s, e], the bits of the cache's keys
+    values: Array  # [l, slots, k, s, e]
+
+
+class Reading(NamedTuple):
+    """Tokens to be read after what slots hold; rows of padding have count 0 and a slot beyond the last.
+
+    The first `counts` tokens of a row are appended to its slot. Behind them stand continuations that leave no trace:
+    each sees the slot, what is appended to it and itself, but not the others.
+    """
+
+    slots: Rows  # int32 [b], all different
+    begin: Rows  # int32 [b]; tokens that the slot holds already
+    tokens: Rows  # int32 [b, t]; right-padded
+    counts: Rows  # int32 [b]; of these how many are appended
+    positions: Rows | None = None  # int32 [b, t]; None: all tokens follow each other
+    branches: Rows | None = (
+        None  # int32 [b, t]; 0 on what is appended, another number on each continuation; None: all 0
+    )
+
+
+def init_store(config: DecoderConfig, slots: int, capacity: int) -> SlotStore:
+    """A store of empty slots."""
+    cache = init_cache(config, slots, capacity)
+    return SlotStore(cache.keys, cache.values)
+
+
+@partial(jax.jit, donate_argnames="store")
+def copy_slots(store: SlotStore, sources: Int[Array, "b"], targets: Int[Array, "b"]) -> SlotStore:
+    """The store with slots copied, all at once; targets beyond the slots are dropped."""
+    return SlotStore(*(kept.at[:, targets].set(kept[:, sources], mode="drop") for kept in store))
+
+
+def read_into_slots(
+    config: DecoderConfig,
+    decoder: Params,
+    store: SlotStore,
+    reading: Reading,
+    window: int,
+    constrain: Constrain = unconstrained,
+) -> tuple[Float[Array, "b t d"], SlotStore]:
+    """Reads new tokens after what slots hold, and appends those that are to be kept.
+
+    Args:
+        config: shape of the decoder.
+        decoder: the `"decoder"` subtree of the parameters.
+        store: may be donated.
+        reading: what to read.
+        window: columns of a slot that are looked at; at least `begin`. 0 where every slot is empty.
+        constrain: pins activations to a mesh.
+
+    Returns:
+        Hidden states after the final norm (those of padding mean nothing), and the store.
+    """
+    steps = jnp.arange(reading.tokens.shape[1])
+    columns = reading.begin[:, None] + steps
+    cos, sin = rotation(config, columns if reading.positions is None else reading.positions)
+    past = _load_past(store, reading.slots, window) if window else None
+    context = Context(cos, sin, None, reading.begin if window else None, reading.branches)
+    hidden, present = apply(Decoder(config, constrain), decoder, reading.tokens, past, context)
+    # In the order that a gather of columns has: row, column, layer, head, element.
+    keys, values = (new.transpose(1, 3, 0, 2, 4) for new in present)
+    appended = steps < reading.counts[:, None]
+    return hidden, _written(store, reading.slots, keys, values, jnp.where(appended, columns, store.keys.shape[3]))
+
+
+def load_drafts(
+    store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int, room: int, dtype: str
+) -> Drafts:
+    """Drafts with nothing said after the prompts in the given slots, of which `window` columns are looked at."""
+    kinds, _, heads, _, width = store.keys.shape
+    empty = jnp.zeros((slots.shape[0], heads, room, width), dtype)
+
+    def loaded(kept: Array, layer: int) -> Array:
+        bits = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
+        return jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
+
+    nothing = jnp.zeros((), jnp.int32)
+    layers = (
+        Draft(loaded(store.keys, layer).swapaxes(2, 3), loaded(store.values, layer), empty, empty, nothing)
+        for layer in range(kinds)
+    )
+    return Drafts(tuple(layers), lengths, nothing)
+
+
+def save_said(store: SlotStore, slots: Int[Array, "b"], drafts: Drafts, real: Bool[Array, "b t"]) -> SlotStore:
+    """The store with the tokens said behind the prompts of the rows' slots, those that are `real`."""
+    columns = drafts.lengths[:, None] + jnp.arange(real.shape[1])
+    keys, values = (
+        jnp.stack(kept).transpose(1, 3, 0, 2, 4)
+        for kept in ([draft.keys for draft in drafts.layers], [draft.values for draft in drafts.layers])
+    )
+    return _written(store, slots, keys, values, jnp.where(real, columns, store.keys.shape[3]))
+
+
+def _load_past(store: SlotStore, slots: Int[Array, "b"], window: int) -> Past:
+    """The first `window` columns of the given slots."""
+    # Indexed by layer too, the gather writes its result in the order that it is used in, instead of row by row.
+    layers = jnp.arange(store.keys.shape[0])[:, None]
+    return Past(*(kept.at[layers, slots, :, :window].get(mode="clip") for kept in store))
+
+
+def _written(
+    store: SlotStore,
+    slots: Int[Array, "b"],
+    keys: Shaped[Array, "b t l k e"],
+    values: Shaped[Array, "b t l k e"],
+    columns: Int[Array, "b t"],
+) -> SlotStore:
+    places = (slice(None), slots[:, None], slice(None), columns)
+
+    def saved(kept: Array, new: Array) -> Array:
+        return kept.at[places].set(jax.lax.bitcast_convert_type(new, kept.dtype), mode="drop")
+
+    return SlotStore(saved(store.keys, keys), saved(store.values, values))
