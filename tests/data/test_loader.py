@@ -10,7 +10,7 @@ from made_trajectories import WORDS, trajectory
 
 from agentprm_jax.data.batch import make_example
 from agentprm_jax.data.encode import ChatEncoder
-from agentprm_jax.data.loader import batches, row_order, steps_per_epoch, stream
+from agentprm_jax.data.loader import batches, row_order, steps_per_epoch
 from agentprm_jax.data.packing import pack
 from agentprm_jax.data.store import ExampleStore, write_block
 from agentprm_jax.data.vocabulary import word_tokenizer
@@ -98,14 +98,6 @@ def test_every_row_comes_first_about_equally_often():
     firsts = [order[0] for seed in range(10) for order in orders(5, seed, 100)]
     counts = np.bincount(firsts, minlength=5)
     assert (abs(counts - 200) < 64).all()  # five standard deviations of a binomial of 1000 and 1/5
-
-
-def test_a_stream_is_the_same_batches_in_order(rows):
-    loader = batches(rows, rows_per_batch=4, seed=1)
-    streamed = list(stream(loader, 3, 9))
-    assert len(streamed) == 6
-    for step, batch in zip(range(3, 9), streamed, strict=True):
-        assert_equal(batch, loader[step])
 
 
 @pytest.mark.parametrize(

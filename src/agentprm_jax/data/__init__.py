@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from agentprm_jax.data.batch import Batch, Example, Lesson, initial_values, make_example
     from agentprm_jax.data.encode import ChatEncoder, EncodedTrajectory
     from agentprm_jax.data.encode_file import claim_store, encode_share, open_store
-    from agentprm_jax.data.loader import batches, row_order, steps_per_epoch, stream
+    from agentprm_jax.data.loader import batches, row_order, steps_per_epoch
     from agentprm_jax.data.packing import Examples, PackedRows, choose_length, pack
     from agentprm_jax.data.store import DamagedStore, ExampleStore, StoreWriteError, write_block
     from agentprm_jax.data.tokenizer_files import load_encoder
@@ -49,7 +49,7 @@ _MODULES = {
     "packing": ("Examples", "PackedRows", "choose_length", "pack"),
     "store": ("DamagedStore", "ExampleStore", "StoreWriteError", "write_block"),
     "encode_file": ("claim_store", "encode_share", "open_store"),
-    "loader": ("batches", "row_order", "steps_per_epoch", "stream"),
+    "loader": ("batches", "row_order", "steps_per_epoch"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -86,7 +86,6 @@ __all__ = [
     "read_trajectories",
     "row_order",
     "steps_per_epoch",
-    "stream",
     "word_tokenizer",
     "write_block",
     "write_trajectories",

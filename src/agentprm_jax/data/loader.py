@@ -2,7 +2,6 @@
 
 import functools
 import sys
-from collections.abc import Iterator
 
 import grain
 import numpy as np
@@ -11,7 +10,6 @@ from jaxtyping import Int64
 from agentprm_jax.data.batch import Batch
 from agentprm_jax.data.packing import PackedRows
 
-_PREFETCHED = 4
 _EPOCHS_KEPT = 2  # a step may be asked for again after the first of the next epoch
 _PADDING = -1
 
@@ -92,12 +90,6 @@ def row_order(
 def steps_per_epoch(rows: PackedRows, rows_per_batch: int) -> int:
     """Number of batches that show every row once."""
     return -(-len(rows) // rows_per_batch)
-
-
-def stream(dataset: grain.MapDataset[Batch], start: int, stop: int) -> Iterator[Batch]:
-    """The batches of steps ``start`` to ``stop - 1`` in order, laid out ahead of time in a background thread."""
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_PREFETCHED)
-    return iter(dataset[start:stop].to_iter_dataset(options))
 
 
 def _epoch_order(count: int, seed: int, epoch: int) -> Int64[np.ndarray, " rows"]:

@@ -92,7 +92,7 @@ def _read_group(
 
     All work is dispatched before any result is waited for.
     """
-    rows = assign_rows([len(one.tokens) for one in trajectories], length)
+    rows = list(assign_rows([len(one.tokens) for one in trajectories], length))
     room = _power_of_two(max(sum(len(trajectories[member].readouts) for member in row) for row in rows))
     waiting = []
     for chosen in _batches(rows, full):
