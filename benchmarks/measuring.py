@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 SHORTEST = 2e-3
 """Seconds that one measurement lasts at least; a quicker function is called several times."""
+LONG = 1.0
+"""Seconds of a call from which on what ran before no longer matters, so that no call is spent on settling."""
 FEWEST_TURNS = 5
 RESAMPLES = 2000
 
@@ -22,16 +24,31 @@ class Ratio(NamedTuple):
     high: float
 
 
+class Spent(NamedTuple):
+    """Seconds of one call.
+
+    Attributes:
+        clock: on the clock.
+        processor: of all threads of this process together.
+    """
+
+    clock: float
+    processor: float
+
+
 class Timing(NamedTuple):
     """Seconds of one implementation.
 
     Attributes:
         first: of the first call, compilation included.
         turns: of a call, one figure a turn.
+        processor: the same in time of all threads on processors, which is less disturbed by other programs; but threads
+            that wait for each other count as work.
     """
 
     first: float
     turns: tuple[float, ...]
+    processor: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -55,22 +72,35 @@ def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, second
     Returns:
         The timing of each.
     """
-    first = {name: _seconds(function, 1) for name, function in functions.items()}
-    calls = {name: _calls(_seconds(function, 1)) for name, function in functions.items()}
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    first = {name: _spent(function, 1).clock for name, function in functions.items()}
+    rated = {name: _spent(function, 1).clock for name, function in functions.items()}
+    times: dict[str, list[Spent]] = {name: [] for name in functions}
     start = time.perf_counter()
     for turn in range(turns):
         if turn >= FEWEST_TURNS and time.perf_counter() - start > seconds:
             break
         for name, function in functions.items():
-            function()  # not timed: finds caches and threads as the one before left them
-            times[name].append(_seconds(function, calls[name]))
-    return {name: Timing(first[name], tuple(times[name])) for name in functions}
+            if rated[name] < LONG:
+                function()  # not timed: finds caches and threads as the one before left them
+            times[name].append(_spent(function, _calls(rated[name])))
+    return {
+        name: Timing(first[name], tuple(one.clock for one in spent), tuple(one.processor for one in spent))
+        for name, spent in times.items()
+    }
 
 
 def paired_ratio(a: Timing, b: Timing) -> Ratio:
     """How many times as long `a` takes as `b`: what slows a whole turn down cancels out."""
-    ratios = np.asarray(a.turns) / np.asarray(b.turns)
+    return _ratio(a.turns, b.turns)
+
+
+def processor_ratio(a: Timing, b: Timing) -> Ratio:
+    """How many times as much time on processors `a` takes as `b`."""
+    return _ratio(a.processor, b.processor)
+
+
+def _ratio(a: Sequence[float], b: Sequence[float]) -> Ratio:
+    ratios = np.asarray(a) / np.asarray(b)
     drawn = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
     return Ratio(float(np.median(ratios)), float(low), float(high))
@@ -80,8 +110,8 @@ def _calls(seconds: float) -> int:
     return max(1, round(SHORTEST / max(seconds, 1e-9)))
 
 
-def _seconds(function: Callable[[], object], calls: int) -> float:
-    start = time.perf_counter()
+def _spent(function: Callable[[], object], calls: int) -> Spent:
+    clock, processor = time.perf_counter(), time.process_time()
     for _ in range(calls):
         function()
-    return (time.perf_counter() - start) / calls
+    return Spent((time.perf_counter() - clock) / calls, (time.process_time() - processor) / calls)
