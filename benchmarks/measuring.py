@@ -61,6 +61,14 @@ class Timing(NamedTuple):
         return min(self.turns)
 
 
+def spent(function: Callable[[], object], calls: int = 1) -> Spent:
+    """What a call takes, on average over several in a row."""
+    clock, processor = time.perf_counter(), time.process_time()
+    for _ in range(calls):
+        function()
+    return Spent((time.perf_counter() - clock) / calls, (time.process_time() - processor) / calls)
+
+
 def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, seconds: float) -> dict[str, Timing]:
     """Measures functions against each other.
 
@@ -72,8 +80,8 @@ def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, second
     Returns:
         The timing of each.
     """
-    first = {name: _spent(function, 1).clock for name, function in functions.items()}
-    rated = {name: _spent(function, 1).clock for name, function in functions.items()}
+    first = {name: spent(function, 1).clock for name, function in functions.items()}
+    rated = {name: spent(function, 1).clock for name, function in functions.items()}
     times: dict[str, list[Spent]] = {name: [] for name in functions}
     start = time.perf_counter()
     for turn in range(turns):
@@ -82,10 +90,10 @@ def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, second
         for name, function in functions.items():
             if rated[name] < LONG:
                 function()  # not timed: finds caches and threads as the one before left them
-            times[name].append(_spent(function, _calls(rated[name])))
+            times[name].append(spent(function, _calls(rated[name])))
     return {
-        name: Timing(first[name], tuple(one.clock for one in spent), tuple(one.processor for one in spent))
-        for name, spent in times.items()
+        name: Timing(first[name], tuple(one.clock for one in taken), tuple(one.processor for one in taken))
+        for name, taken in times.items()
     }
 
 
@@ -108,10 +116,3 @@ def _ratio(a: Sequence[float], b: Sequence[float]) -> Ratio:
 
 def _calls(seconds: float) -> int:
     return max(1, round(SHORTEST / max(seconds, 1e-9)))
-
-
-def _spent(function: Callable[[], object], calls: int) -> Spent:
-    clock, processor = time.perf_counter(), time.process_time()
-    for _ in range(calls):
-        function()
-    return Spent((time.perf_counter() - clock) / calls, (time.process_time() - processor) / calls)

@@ -13,7 +13,7 @@ import numpy as np
 from workloads import Workload
 
 from agentprm_jax.data import choose_length, make_examples, pack
-from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes, promises
+from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
 from agentprm_jax.scoring import Prm
 from agentprm_jax.training import (
     LoopConfig,
@@ -93,7 +93,10 @@ class Training:
 
     def parts(self) -> dict[str, Callable[[], object]]:
         """The loss, and its gradient, without the update: what is left out tells what the rest costs."""
-        return {"forward": partial(self._sweep, self._loss), "forward and backward": partial(self._sweep, self._gradient)}
+        return {
+            "forward": partial(self._sweep, self._loss),
+            "forward and backward": partial(self._sweep, self._gradient),
+        }
 
     def _sweep(self, function: Callable[[Any, Any], Any]) -> None:
         for index in range(self.rows.updates):

@@ -98,13 +98,14 @@ class Scoring:
 
     def __init__(self, workload: Workload, dtype: str) -> None:
         """Loads the model, its weights in the given type."""
+        self.per_device = PER_DEVICE
         self._model = load(workload, dtype).eval()
         self._workload = workload
 
     def score(self, trajectories: Sequence[Trajectory], *, by_length: bool = False) -> list[np.ndarray]:
         """Promises of every action: one forward pass for all steps of a trajectory."""
         encoded = self._workload.encoded(trajectories)
-        values = self._read([one.tokens for one in encoded], PER_DEVICE, by_length)
+        values = self._read([one.tokens for one in encoded], self.per_device, by_length)
         return [line[one.readouts] for line, one in zip(values, encoded, strict=True)]
 
     def score_prefixes(self, trajectories: Sequence[Trajectory], per_device: int) -> list[np.ndarray]:
@@ -126,17 +127,16 @@ class Scoring:
 
 
 def load(workload: Workload, dtype: str) -> Qwen2ForTokenClassification:
-    """The same weights; one label, and no bias, as ours has none."""
+    """The same weights; one label, a bias of zero and no dropout, as ours has neither."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    return Qwen2ForTokenClassification.from_pretrained(
-        workload.folder,
-        dtype=getattr(torch, dtype),
-        attn_implementation="sdpa",
-        token_classification_bias=False,
-        classifier_dropout=0.0,
-        use_cache=False,
+    model = Qwen2ForTokenClassification.from_pretrained(
+        workload.folder, dtype=getattr(torch, dtype), attn_implementation="sdpa"
     )
+    model.config.use_cache = False
+    model.dropout.p = 0.0
+    torch.nn.init.zeros_(model.score.bias)
+    return model
 
 
 def computing_in(dtype: str) -> AbstractContextManager:

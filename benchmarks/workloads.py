@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.models.config import DecoderConfig
@@ -56,6 +54,7 @@ class Workload:
         encoder: makes tokens.
         decoder: float32.
         folder: the reward model in Hugging Face's layout, weights in float32.
+        parameters: how many it has.
     """
 
     name: str
@@ -65,6 +64,11 @@ class Workload:
     encoder: ChatEncoder
     decoder: DecoderConfig
     folder: Path
+    parameters: int
+
+    def real_tokens(self, trajectories: Sequence[Trajectory]) -> int:
+        """Tokens of trajectories without any padding."""
+        return sum(len(one.tokens) for one in self.encoded(trajectories))
 
     def encoded(self, trajectories: Sequence[Trajectory]) -> list[EncodedTrajectory]:
         """Tokens up to the last action, which are all that a reward model needs."""
@@ -74,16 +78,16 @@ class Workload:
 WORKLOADS = {
     "quickstart": WorkloadConfig(
         environment=EnvironmentConfig(),
-        trajectories=512,
+        trajectories=256,
         together=32,
-        long=16,
+        long=8,
         model={"embed": 128, "mlp": 256, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 32},
     ),
     "half-width Qwen2.5-0.5B": WorkloadConfig(
         environment=EnvironmentConfig(form="agentgym", text="agentgym", max_rounds=20),
-        trajectories=32,
+        trajectories=16,
         together=8,
-        long=2,
+        long=1,
         model={
             "vocab_size": 16_384,
             "embed": 448,
@@ -120,7 +124,8 @@ def make_workload(name: str, folder: Path) -> Workload:
     params = init_reward_model(decoder, jax.random.key(0))
     ends = {"pad_token_id": encoder.pad_id, "end_of_turn_id": encoder.end_of_turn_id}
     save_pretrained(folder, decoder, params, **ends)
-    return Workload(name, config, played, long, encoder, decoder, folder)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return Workload(name, config, played, long, encoder, decoder, folder, parameters)
 
 
 def play(
@@ -152,8 +157,6 @@ def play(
 
 def play_long(environment: EnvironmentConfig, count: int) -> list[Trajectory]:
     """Episodes of random actions that are cut off after LONG_STEPS."""
-    from dataclasses import replace
-
     limited = replace(environment, form="agentgym", max_rounds=LONG_STEPS)
     played = play(limited, 8 * count, seed=1000, disturbed=1.0, disturbance=1.0)
     return [trajectory for trajectory in played if len(trajectory.rewards) == LONG_STEPS][:count]
@@ -175,9 +178,3 @@ def byte_pair_tokenizer(texts: Sequence[str], most: int) -> PreTrainedTokenizerF
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=special[0], eos_token=special[2])
     tokenizer.chat_template = _CHATML
     return tokenizer
-
-
-def spread(numbers: Sequence[int]) -> str:
-    """`mean 87, quartiles 62, 79, 101, most 313`."""
-    low, middle, high = np.quantile(numbers, [0.25, 0.5, 0.75])
-    return f"mean {np.mean(numbers):.0f}, quartiles {low:.0f}, {middle:.0f}, {high:.0f}, most {max(numbers)}"
