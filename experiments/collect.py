@@ -197,12 +197,14 @@ def load_expert(environment: str) -> Expert:
 def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:
     """The sampler of a model folder."""
     from agentprm_jax.actors.sampler import NativeSampler
+    from agentprm_jax.actors.stops import read_stop_tokens
     from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.models import load_pretrained
 
     config, params = load_pretrained(folder)
     encoder = load_encoder(folder, vocab_size=config.vocab_size)
-    return NativeSampler(config, params, encoder, sampler, name=folder.parent.name)
+    stops = read_stop_tokens(folder)
+    return NativeSampler(config, params, encoder, sampler, stop_tokens=stops, name=folder.parent.name)
 
 
 def load_remote(config: RemoteConfig) -> RemoteActor:

@@ -12,6 +12,11 @@ from agentprm_jax.actors.config import SamplerConfig
         ({"prefill_lengths": ()}, "prefill_lengths must be rising"),
         ({"prefill_lengths": (8, 8)}, "prefill_lengths must be rising"),
         ({"prefill_lengths": (0, 8)}, "prefill_lengths must be rising"),
+        ({"smallest_rows": 0}, "smallest_rows must be a whole number of at least 1, got 0"),
+        ({"stop": ("a", "")}, "stop must be texts that are not empty"),
+        ({"min_tokens": 33}, r"min_tokens must be in \[0, max_tokens=32\], got 33"),
+        ({"top_k": -1}, "top_k must be a whole number of at least 0, got -1"),
+        ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0.0"),
     ],
 )
 def test_a_field_out_of_range_is_named_with_what_was_expected(fields, complaint):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
     from agentprm_jax.actors.remote import RemoteActor
     from agentprm_jax.actors.sampler import NativeSampler
+    from agentprm_jax.actors.stops import read_stop_tokens
     from agentprm_jax.actors.textcraft_expert import TextCraftExpert
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SamplerConfig",
     "TextCraftExpert",
     "Usage",
+    "read_stop_tokens",
 ]
 
 _MODULE_OF = {
@@ -42,6 +44,7 @@ _MODULE_OF = {
     "SamplerConfig": "config",
     "TextCraftExpert": "textcraft_expert",
     "Usage": "base",
+    "read_stop_tokens": "stops",
 }
 
 

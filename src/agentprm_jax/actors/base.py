@@ -12,11 +12,11 @@ class Action(NamedTuple):
     """One sampled assistant message.
 
     Attributes:
-        text: what was said, without the end-of-turn token.
-        tokens: sampled tokens, the end-of-turn token included; at least 1.
+        text: what was said, without the token that ended the turn, and without the text to stop at, if one did.
+        tokens: sampled tokens, those that ended the turn included; at least 1.
         logprob: sum of the log-probabilities (nats) of the sampled tokens under the actor's own distribution, that is
             at temperature 1 whatever temperature they were sampled with; nan where a server does not tell.
-        complete: whether the actor ended its turn; False when `max_tokens` cut it off.
+        complete: whether the actor ended its turn, or said a text to stop at; False when `max_tokens` cut it off.
     """
 
     text: str

@@ -5,12 +5,11 @@ import itertools
 from typing import Literal
 
 _SMALLEST_WINDOW = 64
-_SMALLEST_ROWS = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """Sizes of the native sampler. Every shape that is compiled comes from the closed sets given here."""
+    """How the native sampler samples, and its sizes. Every shape that is compiled comes from the closed sets here."""
 
     slots: int = 512
     """Conversations whose keys and values are kept between calls; those used longest ago give way. At least as many as
@@ -24,6 +23,17 @@ class SamplerConfig:
     """Most tokens that a call may ask for in an action, the end-of-turn token included."""
     prefill_lengths: tuple[int, ...] = (8, 16, 24, 32, 64, 128, 256)
     """Rising numbers of new tokens a conversation that the model is compiled for; longer prompts are read in pieces."""
+    smallest_rows: int = 16
+    """Fewest actions that the model is compiled for; fewer are filled up. Small ones save a large model's time where
+    few conversations are in progress, and cost one more compilation."""
+    stop: tuple[str, ...] = ()
+    """Texts at which an action ends, beside the end of the turn; they are no part of it."""
+    min_tokens: int = 0
+    """Tokens that an action has before a token may end its turn."""
+    top_k: int = 0
+    """Only the so many likeliest tokens are sampled; 0 is all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together have this probability are sampled (nucleus sampling), in (0, 1]."""
 
     def __post_init__(self) -> None:
         """Check that the sizes fit together.
@@ -35,6 +45,11 @@ class SamplerConfig:
             _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
         _check(self, "rows", self.rows <= self.slots, f"at most slots={self.slots}")
         _check(self, "max_tokens", self.max_tokens < self.capacity, f"below capacity={self.capacity}")
+        _check(self, "smallest_rows", self.smallest_rows >= 1, "a whole number of at least 1")
+        _check(self, "stop", "" not in self.stop, "texts that are not empty")
+        _check(self, "min_tokens", 0 <= self.min_tokens <= self.max_tokens, f"in [0, max_tokens={self.max_tokens}]")
+        _check(self, "top_k", self.top_k >= 0, "a whole number of at least 0")
+        _check(self, "top_p", 0.0 < self.top_p <= 1.0, "in (0, 1]")
         rising = bool(self.prefill_lengths) and self.prefill_lengths[0] >= 1
         rising = rising and all(one < next_one for one, next_one in itertools.pairwise(self.prefill_lengths))
         _check(self, "prefill_lengths", rising, "rising whole numbers of at least 1, one or more")
@@ -43,8 +58,8 @@ class SamplerConfig:
     def row_counts(self) -> tuple[int, ...]:
         """Numbers of rows that the model is compiled for, rising by factors of four up to `rows`."""
         counts = [self.rows]
-        while counts[0] > _SMALLEST_ROWS:
-            counts.insert(0, max(_SMALLEST_ROWS, -(-counts[0] // 4)))
+        while counts[0] > self.smallest_rows:
+            counts.insert(0, max(self.smallest_rows, -(-counts[0] // 4)))
         return tuple(counts)
 
     @property

@@ -5,12 +5,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int
 
-from agentprm_jax.actors.slot_store import SlotStore, load_rows, save_columns
-from agentprm_jax.models.cache import KVCache, extend
+from agentprm_jax.actors.choosing import choose_tokens, row_keys
+from agentprm_jax.actors.slot_store import SlotStore, load_drafts, load_rows, save_columns, save_said
+from agentprm_jax.actors.stops import START
+from agentprm_jax.models.cache import extend
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.forward import Params, logits_of
+from agentprm_jax.models.draft import Drafts, next_logits, say, unstacked_layers
+from agentprm_jax.models.forward import Params
 
 Rows = Any
 """An array with a row for each slot or action: of NumPy where the host makes or reads it, of JAX inside a program."""
@@ -35,22 +38,32 @@ class Drawing(NamedTuple):
     entropy: Rows  # uint32 [b, n]; numbers that together make the row's key
 
 
+class Rules(NamedTuple):
+    """What may be said and where an action ends."""
+
+    sayable: Rows  # bool [v]; tokens that may be sampled
+    ends: Rows  # bool [v]; tokens that end the turn
+    stops: Rows  # int32 [states, v]; automaton of the texts to stop at, see `stop_table`
+    least: Rows  # int32 []; tokens of an action before a token may end it
+
+
 class Drawn(NamedTuple):
     """Sampled actions."""
 
     tokens: Rows  # int32 [b, t]; 0 beyond the end
-    counts: Rows  # int32 [b]; sampled tokens, the end-of-turn token included
+    counts: Rows  # int32 [b]; sampled tokens, the one that ended the action included
     logprobs: Rows  # float32 [b]; sum over sampled tokens, at temperature 1
-    complete: Rows  # bool [b]; whether the turn was ended
+    ended: Rows  # bool [b]; whether a token ended the turn
+    stopped: Rows  # bool [b]; whether a text to stop at was said
 
 
 class _DrawState(NamedTuple):
     """What the sampling loop carries."""
 
-    cache: KVCache
+    drafts: Drafts
     last: Array  # int32 [b]; token sampled last
-    active: Array  # bool [b]; rows that have not ended their turn
-    step: Array  # int32 []; tokens sampled
+    active: Array  # bool [b]; rows that have not ended their action
+    matched: Array  # int32 [b]; state of the automaton of texts to stop at
     drawn: Drawn
 
 
@@ -70,7 +83,7 @@ def read_prompts(
     Returns:
         The store, with the hidden state of the last token of every slot that was read.
     """
-    rows = load_rows(store, reading.slots, reading.begin, window, config.dtype)
+    rows = load_rows(store, reading.slots, reading.begin, window)
     hidden, rows = extend(config, params["decoder"], rows, reading.tokens, reading.counts)
     steps = jnp.arange(reading.tokens.shape[1])
     real = steps < reading.counts[:, None]
@@ -80,107 +93,86 @@ def read_prompts(
     return read._replace(hidden=store.hidden.at[reading.slots].set(ending, mode="drop"))
 
 
-@partial(jax.jit, static_argnames=("config", "window", "room", "end"), donate_argnames="store")
+@partial(jax.jit, static_argnames=("config", "window", "room", "top_k", "top_p"), donate_argnames="store")
 def draw_actions(
     config: DecoderConfig,
     params: Params,
     store: SlotStore,
     drawing: Drawing,
+    rules: Rules,
     temperature: Float[Array, ""],
     limit: Int[Array, ""],
-    sayable: Bool[Array, "v"],
     *,
     window: int,
     room: int,
-    end: int,
+    top_k: int,
+    top_p: float,
 ) -> tuple[SlotStore, Drawn]:
     """Sample an action after each prompt, until every row has ended its turn.
 
     Slots that are kept then hold the prompt and the sampled tokens but the last, which nothing has attended to.
+
+    A call copies the weights of the blocks once, each block's apart, and needs memory for that: a scan over the stacked
+    ones would copy them for every token.
 
     Args:
         config: shape of the decoder.
         params: a language model.
         store: donated.
         drawing: what to sample.
+        rules: what may be said and where actions end.
         temperature: 0 takes the likeliest token.
         limit: most tokens of an action, in [1, room].
-        sayable: which tokens may be sampled.
-        window: columns of a slot that are looked at; at least `lengths + limit - 1`.
+        window: columns of a slot that are looked at; at least `lengths`.
         room: tokens of an action that there is room for.
-        end: the end-of-turn token.
+        top_k: how many of the likeliest tokens may be sampled; 0 is all.
+        top_p: probability of the likeliest tokens that may be sampled.
     """
+    decoder = params["decoder"]
+    layers = unstacked_layers(config, decoder)
     keys = row_keys(drawing.entropy)
-    choose = partial(choose_tokens, temperature=temperature, sayable=sayable)
 
-    def sample_next(state: _DrawState) -> _DrawState:
-        counts = state.active.astype(jnp.int32)
-        hidden, cache = extend(config, params["decoder"], state.cache, state.last[:, None], counts)
-        tokens, logprobs = choose(keys, state.step, logits_of(config, params, hidden[:, 0]))
-        return _noted(state._replace(cache=cache), tokens, logprobs, end)
+    def noted(state: _DrawState, hidden: Float[Array, "b d"]) -> _DrawState:
+        step = state.drafts.said
+        sayable = rules.sayable & ~(rules.ends & (step < rules.least))
+        logits = next_logits(config, params, hidden)
+        return _noted(state, *choose_tokens(keys, step, logits, sayable, temperature, top_k, top_p), rules)
 
-    cache = load_rows(store, drawing.slots, drawing.lengths, window, config.dtype)
-    start = _start(cache, drawing.active, room)
-    logits = logits_of(config, params, store.hidden[drawing.slots].astype(config.dtype))
-    first = _noted(start, *choose(keys, start.step, logits), end)
-    final = jax.lax.while_loop(lambda state: state.active.any() & (state.step < limit), sample_next, first)
-    steps = jnp.arange(room)
-    attended = drawing.kept[:, None] & (steps < final.drawn.counts[:, None] - 1)
-    saved = save_columns(store, drawing.slots, final.cache, drawing.lengths[:, None] + steps, attended)
-    return saved, final.drawn
+    def say_next(state: _DrawState) -> _DrawState:
+        hidden, drafts = say(config, decoder, layers, state.drafts, state.last)
+        return noted(state._replace(drafts=drafts), hidden)
 
-
-def row_keys(entropy: UInt32[Array, "b n"]) -> Array:
-    """One random key for each row, a function of the row's own numbers only."""
-
-    def row_key(numbers: UInt32[Array, "n"]) -> Array:
-        key = jax.random.key(0)
-        for number in numbers:
-            key = jax.random.fold_in(key, number)
-        return key
-
-    return jax.vmap(row_key)(entropy)
+    drafts = load_drafts(store, drawing.slots, drawing.lengths, window, room, config.dtype)
+    start = _start(drafts, drawing.active, room)
+    first = noted(start, store.hidden[drawing.slots].astype(config.dtype))
+    final = jax.lax.while_loop(lambda state: state.active.any() & (state.drafts.said + 1 < limit), say_next, first)
+    attended = drawing.kept[:, None] & (jnp.arange(room) < final.drawn.counts[:, None] - 1)
+    return save_said(store, drawing.slots, final.drafts, attended), final.drawn
 
 
-def choose_tokens(
-    keys: Array,
-    step: Int[Array, ""],
-    logits: Float[Array, "b v"],
-    temperature: Float[Array, ""],
-    sayable: Bool[Array, "v"],
-) -> tuple[Int[Array, "b"], Float[Array, "b"]]:
-    """A token for each row from `softmax(logits / temperature)` over sayable tokens, and its log-probability.
-
-    The log-probability is that at temperature 1. Adding Gumbel noise times the temperature and taking the largest
-    samples from that distribution, and is the argmax at temperature 0. The noise of a row depends on its key and on
-    `step`, not on its place.
-    """
-    known = jnp.where(sayable, logits, -jnp.inf)
-    noise = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, step), (logits.shape[1],)))(keys)
-    tokens = jnp.argmax(known + temperature * noise, axis=-1).astype(jnp.int32)
-    chosen = jnp.take_along_axis(known, tokens[:, None], axis=-1)[:, 0]
-    return tokens, chosen - jax.nn.logsumexp(known, axis=-1)
-
-
-def _start(cache: KVCache, active: Bool[Array, "b"], room: int) -> _DrawState:
+def _start(drafts: Drafts, active: Bool[Array, "b"], room: int) -> _DrawState:
     rows = active.shape[0]
     nothing = Drawn(
         tokens=jnp.zeros((rows, room), jnp.int32),
         counts=jnp.zeros(rows, jnp.int32),
         logprobs=jnp.zeros(rows, jnp.float32),
-        complete=jnp.zeros(rows, bool),
+        ended=jnp.zeros(rows, bool),
+        stopped=jnp.zeros(rows, bool),
     )
-    return _DrawState(cache, jnp.zeros(rows, jnp.int32), active, jnp.zeros((), jnp.int32), nothing)
+    return _DrawState(drafts, jnp.zeros(rows, jnp.int32), active, jnp.full(rows, START, jnp.int32), nothing)
 
 
-def _noted(state: _DrawState, tokens: Int[Array, "b"], logprobs: Float[Array, "b"], end: int) -> _DrawState:
+def _noted(state: _DrawState, tokens: Int[Array, "b"], logprobs: Float[Array, "b"], rules: Rules) -> _DrawState:
     """The state after one more token of every row that is active."""
-    ended = state.active & (tokens == end)
+    matched = rules.stops[state.matched, tokens]
+    ended = state.active & rules.ends[tokens]
+    stopped = state.active & ~ended & (matched == rules.stops.shape[0] - 1)
     said = jnp.where(state.active, tokens, 0)
     drawn = Drawn(
-        tokens=jax.lax.dynamic_update_slice_in_dim(state.drawn.tokens, said[:, None], state.step, axis=1),
+        tokens=jax.lax.dynamic_update_slice_in_dim(state.drawn.tokens, said[:, None], state.drafts.said, axis=1),
         counts=state.drawn.counts + state.active.astype(jnp.int32),
         logprobs=state.drawn.logprobs + jnp.where(state.active, logprobs, 0.0),
-        complete=state.drawn.complete | ended,
+        ended=state.drawn.ended | ended,
+        stopped=state.drawn.stopped | stopped,
     )
-    return _DrawState(state.cache, said, state.active & ~ended, state.step + 1, drawn)
+    return _DrawState(state.drafts, said, state.active & ~ended & ~stopped, matched, drawn)

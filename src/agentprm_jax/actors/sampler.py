@@ -13,10 +13,11 @@ from jaxtyping import Bool, Int
 
 from agentprm_jax.actors.base import Action, ConversationTooLong, Usage
 from agentprm_jax.actors.config import SamplerConfig
-from agentprm_jax.actors.generation import Drawing, Drawn, Reading, draw_actions, read_prompts
+from agentprm_jax.actors.generation import Drawing, Drawn, Reading, Rules, draw_actions, read_prompts
 from agentprm_jax.actors.prefill_plan import Pass, at_least, plan_passes
 from agentprm_jax.actors.slot_store import copy_slots, init_store
 from agentprm_jax.actors.slots import Prompts, SlotTable
+from agentprm_jax.actors.stops import cut_at_stop, ending_tokens, stop_table
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
 from agentprm_jax.models.config import DecoderConfig
@@ -41,8 +42,12 @@ class NativeSampler:
     For the caller every call stands alone. Between calls the sampler keeps keys and values of conversations in slots,
     so that a turn costs its own tokens only. A row's random numbers are a function of its seed, the number of its
     sample, the tokens of its conversation and the index of the token: not of the batch that it is sampled in. Two
-    conversations under one seed get independent numbers unless they are equal, token for token. Special tokens other
-    than the end of the turn are never sampled: as the text of an action they would mean something else.
+    conversations under one seed get independent numbers unless they are equal, token for token. Special tokens that do
+    not end a turn are never sampled: as the text of an action they would mean something else.
+
+    What a slot holds is known by its tokens, never by its text. A text that is sampled may be read again as other
+    tokens than were sampled (those of half a character, or what stood behind a text to stop at, never return); the
+    next turn then computes again from the first token that differs.
 
     Attributes:
         name: the name recorded in trajectories.
@@ -58,13 +63,23 @@ class NativeSampler:
         encoder: ChatEncoder,
         sampler_config: SamplerConfig | None = None,
         *,
+        stop_tokens: Sequence[int] = (),
         name: str = "native",
     ):
         """Allocates the slots.
 
+        Args:
+            config: shape of the decoder.
+            params: a language model.
+            encoder: turns conversations into tokens. The end of a turn in its chat template and the end of text of its
+                tokenizer end an action.
+            sampler_config: how to sample, and sizes.
+            stop_tokens: tokens that end an action too, see `read_stop_tokens`.
+            name: recorded in trajectories.
+
         Raises:
-            ValueError: the tokenizer has more tokens than the model, or slots hold more tokens than the model is meant
-                for.
+            ValueError: the tokenizer has more tokens than the model, slots hold more tokens than the model is meant
+                for, or a stop token is none of the model's.
         """
         self.sampler_config = sampler_config or SamplerConfig()
         if encoder.vocab_size > config.vocab_size:
@@ -83,7 +98,13 @@ class NativeSampler:
         self._params = jax.tree.map(jnp.asarray, params)
         self._table = SlotTable(self.sampler_config.slots, self.sampler_config.capacity)
         self._store = init_store(config, self.sampler_config.slots, self.sampler_config.capacity)
-        self._sayable = _sayable_tokens(encoder, config.vocab_size)
+        ends = ending_tokens(encoder, config.vocab_size, stop_tokens)
+        self._rules = Rules(
+            sayable=jnp.asarray(_sayable_tokens(encoder, ends)),
+            ends=jnp.asarray(ends),
+            stops=jnp.asarray(stop_table(encoder, self.sampler_config.stop, config.vocab_size)),
+            least=jnp.asarray(self.sampler_config.min_tokens, jnp.int32),
+        )
         self._usage = Usage()
         self._text = functools.lru_cache(_CACHED_TEXTS)(lambda data: encoder.decode_action(memoryview(data).cast("i")))
 
@@ -178,7 +199,7 @@ class NativeSampler:
         """
         _, matched = self._table.match(request.prompts)  # marks slots: no part takes what a later one continues
         lengths = request.prompts.lengths
-        windows = np.searchsorted(self.sampler_config.windows, lengths + request.max_tokens)[request.prompt]
+        windows = np.searchsorted(self.sampler_config.windows, lengths)[request.prompt]
         order = np.lexsort((request.prompt, (lengths - matched)[request.prompt], windows))
         size = self.sampler_config.rows
         for part in np.split(order, np.flatnonzero(np.diff(windows[order])) + 1):
@@ -191,7 +212,7 @@ class NativeSampler:
         """
         places, firsts, prompt = np.unique(request.prompt[rows], return_index=True, return_inverse=True)
         prompts = request.prompts.take(places)
-        window = at_least(self.sampler_config.windows, int(prompts.lengths.max()) + request.max_tokens)
+        window = at_least(self.sampler_config.windows, int(prompts.lengths.max()))
         slots = self._read(prompts, window)[prompt]
         kept = np.zeros(len(rows), bool)
         kept[firsts] = True
@@ -267,12 +288,13 @@ class NativeSampler:
             self._params,
             self._store,
             drawing,
+            self._rules,
             np.float32(request.temperature),
             np.int32(request.max_tokens),
-            self._sayable,
             window=window,
             room=self.sampler_config.max_tokens,
-            end=self.encoder.end_of_turn_id,
+            top_k=self.sampler_config.top_k,
+            top_p=self.sampler_config.top_p,
         )
         return Drawn(*(np.asarray(part)[: len(rows)] for part in drawn))
 
@@ -283,20 +305,21 @@ class NativeSampler:
         return padded
 
     def _actions(self, drawn: Drawn) -> Iterator[Action]:
-        counts = drawn.counts.tolist()
+        counts, ended, stopped = drawn.counts.tolist(), drawn.ended.tolist(), drawn.stopped.tolist()
         self._usage = self._usage._replace(sampled_tokens=self._usage.sampled_tokens + sum(counts))
-        rows = zip(drawn.tokens, counts, drawn.logprobs.tolist(), drawn.complete.tolist(), strict=True)
-        for tokens, count, logprob, complete in rows:
-            yield Action(self._text(tokens[:count].tobytes()), count, logprob, complete)
+        rows = zip(drawn.tokens, counts, drawn.logprobs.tolist(), ended, stopped, strict=True)
+        for tokens, count, logprob, by_token, by_text in rows:
+            text = self._text(tokens[: count - by_token].tobytes())
+            said = cut_at_stop(text, self.sampler_config.stop) if by_text else text
+            yield Action(said, count, logprob, by_token or by_text)
 
 
-def _sayable_tokens(encoder: ChatEncoder, vocab_size: int) -> Bool[np.ndarray, "v"]:
-    """Tokens that may be sampled: those whose text means the same when it is read again, and the end of the turn."""
-    sayable = np.arange(vocab_size) < encoder.vocab_size
+def _sayable_tokens(encoder: ChatEncoder, ends: Bool[np.ndarray, "v"]) -> Bool[np.ndarray, "v"]:
+    """Tokens that may be sampled: those whose text means the same when it is read again, and those that end a turn."""
+    sayable = np.arange(len(ends)) < encoder.vocab_size
     special = [index for index, token in encoder.tokenizer.added_tokens_decoder.items() if token.special]
     sayable[special] = False
-    sayable[encoder.end_of_turn_id] = True
-    return sayable
+    return sayable | ends
 
 
 def _padded(rows: np.ndarray, size: int, dtype: type = np.int32) -> np.ndarray:

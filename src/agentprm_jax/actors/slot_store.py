@@ -1,7 +1,6 @@
 """The cache slots on the device: keys, values and last hidden states that are kept between calls.
 
-Keys and values are kept as unsigned integers of the same width. XLA's CPU compiler widens whatever it writes in
-bfloat16 to float32, so that changing one row would convert every slot twice; on integers it writes in place.
+Keys and values are kept as bits, as in `KVCache` and for its reason.
 """
 
 from functools import partial
@@ -9,10 +8,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
+from agentprm_jax.models.attention import Draft
 from agentprm_jax.models.cache import KVCache, init_cache
 from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.draft import Drafts
 
 
 class SlotStore(NamedTuple):
@@ -27,7 +28,7 @@ def init_store(config: DecoderConfig, slots: int, capacity: int) -> SlotStore:
     """A store of empty slots."""
     cache = init_cache(config, slots, capacity)
     hidden = jnp.zeros((slots, config.embed), jnp.float32)
-    return SlotStore(_bits(cache.keys), _bits(cache.values), hidden)
+    return SlotStore(cache.keys, cache.values, hidden)
 
 
 @partial(jax.jit, donate_argnames="store")
@@ -40,16 +41,34 @@ def copy_slots(store: SlotStore, sources: Int[Array, "b"], targets: Int[Array, "
     )
 
 
-def load_rows(store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int, dtype: str) -> KVCache:
+def load_rows(store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int) -> KVCache:
     """A cache with a row for each of the given slots, of their first `window` columns only."""
     # Indexed by layer too, the gather writes its result in the order that it is used in, instead of row by row.
     layers = jnp.arange(store.keys.shape[0])[:, None]
 
     def loaded(kept: Array) -> Array:
-        rows = kept.at[layers, slots, :, :window].get(mode="clip")
-        return jax.lax.bitcast_convert_type(rows, jnp.dtype(dtype))
+        return kept.at[layers, slots, :, :window].get(mode="clip")
 
     return KVCache(loaded(store.keys), loaded(store.values), lengths)
+
+
+def load_drafts(
+    store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int, room: int, dtype: str
+) -> Drafts:
+    """Drafts with nothing said after the prompts in the given slots, of which `window` columns are looked at."""
+    kinds, _, heads, _, width = store.keys.shape
+    empty = jnp.zeros((slots.shape[0], heads, room, width), dtype)
+
+    def loaded(kept: Array, layer: int) -> Array:
+        bits = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
+        return jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
+
+    nothing = jnp.zeros((), jnp.int32)
+    layers = (
+        Draft(loaded(store.keys, layer).swapaxes(2, 3), loaded(store.values, layer), empty, empty, nothing)
+        for layer in range(kinds)
+    )
+    return Drafts(tuple(layers), lengths, nothing)
 
 
 def save_columns(
@@ -60,15 +79,32 @@ def save_columns(
     real: Bool[Array, "b t"],
 ) -> SlotStore:
     """The store with some columns of each row of a cache written back to the row's slot, those that are `real`."""
-    capacity = store.keys.shape[3]
     rows = jnp.arange(slots.shape[0])[:, None]
-    places = (slice(None), slots[:, None], slice(None), jnp.where(real, columns, capacity))
-
-    def saved(kept: Array, new: Float[Array, "l b k s e"]) -> Array:
-        return kept.at[places].set(_bits(new[:, rows, :, columns]), mode="drop")
-
-    return store._replace(keys=saved(store.keys, cache.keys), values=saved(store.values, cache.values))
+    keys, values = (kept[:, rows, :, columns] for kept in (cache.keys, cache.values))
+    return _written(store, slots, keys, values, jnp.where(real, columns, store.keys.shape[3]))
 
 
-def _bits(x: Float[Array, "..."]) -> Array:
-    return jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
+def save_said(store: SlotStore, slots: Int[Array, "b"], drafts: Drafts, real: Bool[Array, "b t"]) -> SlotStore:
+    """The store with the tokens said behind the prompts of the rows' slots, those that are `real`."""
+    columns = drafts.lengths[:, None] + jnp.arange(real.shape[1])
+    # In the order that a gather of columns has: row, column, layer, head, element.
+    keys, values = (
+        jnp.stack(kept).transpose(1, 3, 0, 2, 4)
+        for kept in ([draft.keys for draft in drafts.layers], [draft.values for draft in drafts.layers])
+    )
+    return _written(store, slots, keys, values, jnp.where(real, columns, store.keys.shape[3]))
+
+
+def _written(
+    store: SlotStore,
+    slots: Int[Array, "b"],
+    keys: Shaped[Array, "b t l k e"],
+    values: Shaped[Array, "b t l k e"],
+    columns: Int[Array, "b t"],
+) -> SlotStore:
+    places = (slice(None), slots[:, None], slice(None), columns)
+
+    def saved(kept: Array, new: Array) -> Array:
+        return kept.at[places].set(jax.lax.bitcast_convert_type(new, kept.dtype), mode="drop")
+
+    return store._replace(keys=saved(store.keys, keys), values=saved(store.values, values))

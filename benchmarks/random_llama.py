@@ -1,0 +1,43 @@
+"""A small random Llama with a tokenizer of its own, for measurements without any download."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+_CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_random_llama(folder: Path, texts: Sequence[str]) -> None:
+    """Writes a small random Llama and a byte-level tokenizer that was trained on the texts."""
+    import jax
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from agentprm_jax.models import DecoderConfig, init_language_model, save_pretrained
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    backend.decoder = decoders.ByteLevel()  # pyright: ignore
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=512, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=special[0], eos_token=special[2])
+    tokenizer.chat_template = _CHATML
+    decoder = DecoderConfig(
+        vocab_size=len(tokenizer),
+        embed=256,
+        mlp=768,
+        layers=6,
+        heads=4,
+        kv_heads=2,
+        head_dim=64,
+        rope_theta=1e4,
+        norm_eps=1e-5,
+        max_positions=2048,
+    )
+    save_pretrained(folder, decoder, init_language_model(decoder, jax.random.key(0)))
+    tokenizer.save_pretrained(folder)
