@@ -1,6 +1,7 @@
 """What every benchmark hands to the others: goals with what was measured, as a table and as a file.
 
-A benchmark ends with `write_goals(FOLDER, rows)`; `benchmarks/all.py` runs it as a process of its own and reads them.
+A benchmark ends with `write_goals(FOLDER, goals)`, where FOLDER is runs/benchmarks/NAME unless the user says otherwise;
+`benchmarks/all.py` runs it as a process of its own and reads them there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from measuring import Ratio
 
 from agentprm_jax.reporting.formatting import MISSING
 
+RUNS = Path("runs/benchmarks")
+"""Folder of the folders that benchmarks write into, by default."""
 FILE = "goals.json"
 Verdict = Literal["pass", "**miss**", "undecided", "not measured"]
 Side = Literal["at least", "at most", "more than"]
@@ -27,10 +30,10 @@ class Goal(msgspec.Struct, frozen=True):
     """Name of the benchmark."""
     name: str
     """What is measured, in words that go before `at least 3 times`."""
-    side: Side
+    side: Side = "at least"
     """On which side of the limit it should lie."""
-    limit: float
-    """The limit."""
+    limit: float | None = None
+    """The limit; None where the benchmark failed before it could say so."""
     unit: str = " times"
     """What follows the number, with a space where there is one."""
     value: float | None = None
@@ -54,6 +57,8 @@ class Goal(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """`training: at least 3 times`."""
+        if self.limit is None:
+            return self.name
         return f"{self.name}: {self.side} {self.limit:g}{self.unit}"
 
     @property
@@ -65,6 +70,7 @@ class Goal(msgspec.Struct, frozen=True):
         return f"{self.value:.3g}{interval}{self.unit}" + (f". {self.note}" if self.note else "")
 
     def _met(self, number: float) -> bool:
+        assert self.limit is not None, "What is measured has a limit."
         sides = {
             "at least": number >= self.limit,
             "at most": number <= self.limit,
@@ -73,11 +79,16 @@ class Goal(msgspec.Struct, frozen=True):
         return sides[self.side]
 
 
-def ratio_goal(
-    benchmark: str, name: str, side: Side, limit: float, ratio: Ratio, *, unit: str = " times", note: str = ""
-) -> Goal:
-    """A goal that a ratio decides."""
-    return Goal(benchmark, name, side, limit, unit, ratio.value, ratio.low, ratio.high, note)
+def ratio_goal(benchmark: str, name: str, side: Side, limit: float, ratio: Ratio | str) -> Goal:
+    """A goal that a ratio decides; or a sentence that says why there is none."""
+    if isinstance(ratio, str):
+        return Goal(benchmark, name, side, limit, note=ratio)
+    return Goal(benchmark, name, side, limit, value=ratio.value, low=ratio.low, high=ratio.high)
+
+
+def show_ratio(ratio: Ratio) -> str:
+    """`6.12 [5.80, 6.40]`: the median and its interval."""
+    return f"{ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]"
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,15 @@ LONG = 1.0
 FEWEST_TURNS = 5
 RESAMPLES = 2000
 
+Result = TypeVar("Result")
+
+
+class Spent(NamedTuple):
+    """Seconds that a piece of work took, on the clock and on all processors."""
+
+    clock: float
+    processor: float
+
 
 class Ratio(NamedTuple):
     """Median of the ratios of all turns, and its 95 % interval from resampling the turns."""
@@ -22,18 +31,6 @@ class Ratio(NamedTuple):
     value: float
     low: float
     high: float
-
-
-class Spent(NamedTuple):
-    """Seconds of one call.
-
-    Attributes:
-        clock: on the clock.
-        processor: of all threads of this process together.
-    """
-
-    clock: float
-    processor: float
 
 
 class Timing(NamedTuple):
@@ -61,12 +58,11 @@ class Timing(NamedTuple):
         return min(self.turns)
 
 
-def spent(function: Callable[[], object], calls: int = 1) -> Spent:
-    """What a call takes, on average over several in a row."""
+def spend(work: Callable[[], Result]) -> tuple[Spent, Result]:
+    """Does a piece of work once; what it took, and its result."""
     clock, processor = time.perf_counter(), time.process_time()
-    for _ in range(calls):
-        function()
-    return Spent((time.perf_counter() - clock) / calls, (time.process_time() - processor) / calls)
+    result = work()
+    return Spent(time.perf_counter() - clock, time.process_time() - processor), result
 
 
 def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, seconds: float) -> dict[str, Timing]:
@@ -80,8 +76,8 @@ def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, second
     Returns:
         The timing of each.
     """
-    first = {name: spent(function, 1).clock for name, function in functions.items()}
-    rated = {name: spent(function, 1).clock for name, function in functions.items()}
+    first = {name: _spent(function, 1).clock for name, function in functions.items()}
+    rated = {name: _spent(function, 1).clock for name, function in functions.items()}
     times: dict[str, list[Spent]] = {name: [] for name in functions}
     start = time.perf_counter()
     for turn in range(turns):
@@ -90,7 +86,7 @@ def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, second
         for name, function in functions.items():
             if rated[name] < LONG:
                 function()  # not timed: finds caches and threads as the one before left them
-            times[name].append(spent(function, _calls(rated[name])))
+            times[name].append(_spent(function, _calls(rated[name])))
     return {
         name: Timing(first[name], tuple(one.clock for one in taken), tuple(one.processor for one in taken))
         for name, taken in times.items()
@@ -99,20 +95,27 @@ def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, second
 
 def paired_ratio(a: Timing, b: Timing) -> Ratio:
     """How many times as long `a` takes as `b`: what slows a whole turn down cancels out."""
-    return _ratio(a.turns, b.turns)
+    return ratio_of(np.asarray(a.turns) / np.asarray(b.turns))
 
 
 def processor_ratio(a: Timing, b: Timing) -> Ratio:
     """How many times as much time on processors `a` takes as `b`."""
-    return _ratio(a.processor, b.processor)
+    return ratio_of(np.asarray(a.processor) / np.asarray(b.processor))
 
 
-def _ratio(a: Sequence[float], b: Sequence[float]) -> Ratio:
-    ratios = np.asarray(a) / np.asarray(b)
-    drawn = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
+def ratio_of(ratios: Sequence[float] | np.ndarray) -> Ratio:
+    """The median of one ratio a turn, and its interval."""
+    drawn = np.random.default_rng(0).choice(np.asarray(ratios), (RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
     return Ratio(float(np.median(ratios)), float(low), float(high))
 
 
 def _calls(seconds: float) -> int:
     return max(1, round(SHORTEST / max(seconds, 1e-9)))
+
+
+def _spent(function: Callable[[], object], calls: int) -> Spent:
+    clock, processor = time.perf_counter(), time.process_time()
+    for _ in range(calls):
+        function()
+    return Spent((time.perf_counter() - clock) / calls, (time.process_time() - processor) / calls)

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tyro
 from goals import Goal, goals_table, write_goals
-from measuring import spent, take_turns
+from measuring import spend, take_turns
 from training_report import OURS, Comparison, Parts, comparison_table, describe, goal_of, introduction, parts_table
 from workloads import WORKLOADS, Workload, make_workload
 
@@ -123,7 +123,7 @@ def measure(config: TrainingBenchmarkConfig, workload: Workload, torch: bool) ->
 
 def compare(config: TrainingBenchmarkConfig, kind: str, tokens: int, ways: Mapping[str, Way]) -> Comparison:
     """Ours against the quickest of theirs, and against the quickest that sorts by length."""
-    screened = {name: (spent(way.run), spent(way.run))[-1].clock for name, way in ways.items() if name != OURS}
+    screened = {name: (spend(way.run), spend(way.run))[-1][0].clock for name, way in ways.items() if name != OURS}
     groups = [[name for name in screened if ways[name].sorted == by_length] for by_length in (False, True)]
     names = [min(group, key=screened.__getitem__) for group in groups if group]
     timings = take_turns({name: ways[name].run for name in (OURS, *names)}, config.turns, config.seconds)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from goals import Goal, grid, ratio_goal
-from measuring import Ratio, Timing, paired_ratio, processor_ratio
+from goals import Goal, grid, ratio_goal, show_ratio
+from measuring import Timing, paired_ratio, processor_ratio
 
 from agentprm_jax.reporting.formatting import MISSING
 from agentprm_jax.reporting.provenance import describe_machine, package_versions
@@ -51,10 +51,8 @@ def goal_of(workload: Workload, comparison: Comparison) -> Goal:
     """Ours against the quickest of theirs that does not sort."""
     what, limit = GOALS[comparison.kind]
     name = f"{workload.name}, {what}"
-    theirs = [timing for other, timing in comparison.timings.items() if other != OURS]
-    if not theirs:
-        return Goal(NAME, name, "at least", limit, note=NO_TORCH)
-    return ratio_goal(NAME, name, "at least", limit, paired_ratio(theirs[0], comparison.timings[OURS]))
+    ours, *theirs = comparison.timings.values()
+    return ratio_goal(NAME, name, "at least", limit, paired_ratio(theirs[0], ours) if theirs else NO_TORCH)
 
 
 def introduction(workload: Workload, rows: Rows, training: Compiled, scoring: Compiled) -> str:
@@ -116,11 +114,6 @@ def parts_table(parts: Parts) -> str:
         rows.append((name, f"{whole:.2f} s", *(f"{part:.2f} s ({part / whole:.0%})" for part in shares)))
     header = ("", "an epoch", "forward", "backward", "clipping and AdamW")
     return f"**Where the time goes**, by leaving out the later parts:\n\n{grid(header, rows)}"
-
-
-def show_ratio(ratio: Ratio) -> str:
-    """`6.12 [5.80, 6.40]`: the median and its interval."""
-    return f"{ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]"
 
 
 def describe() -> str:
