@@ -15,6 +15,9 @@ What differs: ours minimises the loss of AgentPRM (promise and progress), theirs
 is less work; an update has the same number of trajectories on both sides, in ours only on average. Neither recomputes
 activations that it could keep, beyond the norms and gates that ours always computes again.
 
+Figures are fair only on an idle machine: threads of torch wait for each other by spinning, and lose much where other
+programs want the same cores. On a busy one give both sides one core (`taskset -c 0`).
+
 Without torch only our own speed is measured. Prints the tables, and writes report.md and goals.json into
 runs/benchmarks/training.
 """
@@ -35,6 +38,8 @@ from goals import Goal, goals_table, write_goals
 from measuring import spend, take_turns
 from training_report import OURS, Comparison, Parts, comparison_table, describe, goal_of, introduction, parts_table
 from workloads import WORKLOADS, Workload, make_workload
+
+from agentprm_jax.reporting.progress import progress
 
 if TYPE_CHECKING:
     from throughput_ours import Training
@@ -112,7 +117,9 @@ def measure(config: TrainingBenchmarkConfig, workload: Workload, torch: bool) ->
         "scoring": (every, scoring_ways(workload, score, torch)),
         "prefixes": (long, prefix_ways(workload, score, torch)),
     }
-    comparisons = [compare(config, kind, tokens, some) for kind, (tokens, some) in ways.items()]
+    comparisons = [
+        compare(config, kind, *ways[kind]) for kind in progress(ways, f"{workload.name}, comparisons", total=len(ways))
+    ]
     texts = [
         introduction(workload, training.rows, for_training, for_scoring),
         *map(comparison_table, comparisons),
@@ -188,8 +195,8 @@ def measure_parts(config: TrainingBenchmarkConfig, workload: Workload, training:
 
         sides |= {f"{dtype}, batches of {PER_DEVICE}": Theirs(workload, dtype, PER_DEVICE, False) for dtype in DTYPES}
     return {
-        name: take_turns({**side.parts(), "update": side.epoch}, config.turns, config.seconds / 4)
-        for name, side in sides.items()
+        name: take_turns({**sides[name].parts(), "update": sides[name].epoch}, config.turns, config.seconds / 4)
+        for name in progress(sides, f"{workload.name}, parts", total=len(sides))
     }
 
 
