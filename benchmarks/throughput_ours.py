@@ -87,9 +87,9 @@ class Training:
         """Every trajectory once."""
         for _ in range(self.rows.updates):
             batch = place_batch(self._mesh, self._batches[self._done])
-            self._state, metrics = self._program.train_step({}, self._state, batch, np.int32(self._done))
+            self._state, _ = self._program.train_step({}, self._state, batch, np.int32(self._done))
             self._done += 1
-        jax.block_until_ready((self._state, metrics))
+        jax.block_until_ready(self._state)
 
     def parts(self) -> dict[str, Callable[[], object]]:
         """The loss, and its gradient, without the update: what is left out tells what the rest costs."""
@@ -124,10 +124,10 @@ class Compiled:
         """Nothing yet."""
         self.programs, self.seconds = 0, 0.0
 
-    def add(self, event: str, seconds: float, **_: Any) -> None:
+    def add(self, event: str, duration_secs: float, **_: Any) -> None:
         """Counts an event that JAX reports."""
         self.programs += event == _COMPILED
-        self.seconds += seconds * (event in _STAGES)
+        self.seconds += duration_secs * (event in _STAGES)
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from random_llama import byte_pair_tokenizer
+
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.models.config import DecoderConfig
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
     from agentprm_jax.data import ChatEncoder, EncodedTrajectory, Trajectory
 
 LEVELS = ("ActionObjDoor", "PickupLoc", "GoToLocalS8N7", "OpenDoorsOrderN4Debug")
@@ -20,10 +20,7 @@ LEVELS = ("ActionObjDoor", "PickupLoc", "GoToLocalS8N7", "OpenDoorsOrderN4Debug"
 LONG_STEPS = 15
 """Actions of the trajectories whose prefixes are scored."""
 _DISTURBED, _DISTURBANCE = 0.75, 0.5
-_CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+_SPECIAL = 3
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,8 @@ def make_workload(name: str, folder: Path) -> Workload:
         encoder = ChatEncoder(word_tokenizer(compact_vocabulary(config.environment)))
     else:
         texts = [message.content for trajectory in played for message in trajectory.messages]
-        encoder = ChatEncoder(byte_pair_tokenizer(texts, config.model["vocab_size"]))
-    shape = {"vocab_size": encoder.vocab_size} | config.model
+        encoder = ChatEncoder(byte_pair_tokenizer(texts, config.model["vocab_size"] - _SPECIAL))
+    shape: dict[str, Any] = {"vocab_size": encoder.vocab_size} | config.model
     decoder = DecoderConfig(**shape, rope_theta=1e6, norm_eps=1e-6, max_positions=8192, qkv_bias=True)
     params = init_reward_model(decoder, jax.random.key(0))
     ends = {"pad_token_id": encoder.pad_id, "end_of_turn_id": encoder.end_of_turn_id}
@@ -160,21 +157,3 @@ def play_long(environment: EnvironmentConfig, count: int) -> list[Trajectory]:
     limited = replace(environment, form="agentgym", max_rounds=LONG_STEPS)
     played = play(limited, 8 * count, seed=1000, disturbed=1.0, disturbance=1.0)
     return [trajectory for trajectory in played if len(trajectory.rewards) == LONG_STEPS][:count]
-
-
-def byte_pair_tokenizer(texts: Sequence[str], most: int) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer that was trained on the texts, with the chat template of Qwen."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
-    backend.decoder = decoders.ByteLevel()  # pyright: ignore
-    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=most - len(special), initial_alphabet=alphabet, show_progress=False)
-    backend.train_from_iterator(texts, trainer)
-    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=special[0], eos_token=special[2])
-    tokenizer.chat_template = _CHATML
-    return tokenizer
