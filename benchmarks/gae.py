@@ -4,9 +4,9 @@ Command:
 
     uv run benchmarks/gae.py
 
-Prints the table, and writes report.md, times.json and times.png into runs/benchmarks/gae. Implementations whose
-packages are missing are named and left out: the dependency group `bench` has rlax and numba; torch and torchrl are
-installed by pip. Other shapes and dtypes: experiments/bench_gae.py.
+Prints the table, and writes report.md, times.json, times.png and goals.json into runs/benchmarks/gae. Implementations
+whose packages are missing are left out, and their goals say so: the dependency group `bench` has rlax and numba; torch
+and torchrl are installed by pip. Other shapes and dtypes: experiments/bench_gae.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 from gae_implementations import ADD, ANY_DTYPE, GROUPS, IMPLEMENTATIONS, OURS, Call, make_case
-from gae_report import Measured, markdown, times_figure
+from gae_report import NAME, Measured, goals, markdown, times_figure
 from gae_tpu import compile_for_tpu
+from goals import RUNS, write_goals
 from measuring import take_turns
 
 from agentprm_jax.reporting.canvas import save_figure
@@ -49,7 +50,7 @@ def benchmark(
         names: keys of IMPLEMENTATIONS, in the order of the table.
         turns: how often each implementation is measured.
         seconds: of one shape and dtype, after which no further turn begins.
-        output: folder of report.md, times.json and times.png.
+        output: folder of report.md, times.json, times.png and goals.json.
 
     Returns:
         The report.
@@ -61,15 +62,19 @@ def benchmark(
         raise ValueError(f"Unknown implementations {sorted(unknown)}; known are {list(IMPLEMENTATIONS)}.")
     output.mkdir(parents=True, exist_ok=True)
     cases = [(group, shape, dtype) for group in GROUPS for dtype in dtypes for shape in shapes]
-    missing: dict[str, None] = {}
-    results = []
+    missing: dict[str, str] = {}
+    results, found = [], []
     for group, shape, dtype in progress(cases, "benchmark", total=len(cases)):
         members = [name for name in GROUPS[group] if name in names and (dtype == "float32" or name in ANY_DTYPE)]
         functions = dict(available(members, shape, dtype, missing))
+        measured = Measured(group, shape, dtype, {})
         if set(functions) - {OURS} or group == "JAX":
-            results.append(Measured(group, shape, dtype, take_turns(functions, turns, seconds)))
+            measured = measured._replace(timings=take_turns(functions, turns, seconds))
             check_agreement(functions, dtype)  # afterwards, so that the first call is the one that is timed
-    report = f"{describe()}\n\n{markdown(results, compile_for_tpu(shapes), missing)}"
+            results.append(measured)
+        found += goals(measured, {name: missing[name] for name in members if name in missing})
+    report = f"{describe()}\n\n{markdown(results, found, compile_for_tpu(shapes))}"
+    write_goals(output, found)
     (output / "report.md").write_text(report, encoding="utf-8")
     (output / "times.json").write_text(json.dumps([times(measured) for measured in results], indent=1))
     save_figure(times_figure(results), output / "times.png")
@@ -77,15 +82,15 @@ def benchmark(
 
 
 def available(
-    names: Sequence[str], shape: tuple[int, int], dtype: str, missing: dict[str, None]
+    names: Sequence[str], shape: tuple[int, int], dtype: str, missing: dict[str, str]
 ) -> Iterator[tuple[str, Call]]:
-    """The implementations that can be measured; a sentence on each that cannot goes into `missing`."""
+    """The implementations that can be measured; why each other one cannot goes into `missing`."""
     case = make_case(shape)
     for name in names:
         try:
             yield name, IMPLEMENTATIONS[name](case, dtype)
         except ModuleNotFoundError as error:
-            missing[f"{name}, because the package {error.name} is not installed."] = None
+            missing[name] = f"the package {error.name} is not installed"
 
 
 def check_agreement(functions: dict[str, Call], dtype: str) -> None:
@@ -117,4 +122,4 @@ def describe() -> str:
 
 
 if __name__ == "__main__":
-    print(benchmark(SHAPES, DTYPES, tuple(IMPLEMENTATIONS), TURNS, SECONDS, Path("runs/benchmarks/gae")))
+    print(benchmark(SHAPES, DTYPES, tuple(IMPLEMENTATIONS), TURNS, SECONDS, RUNS / NAME))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from gae_implementations import ADD, OURS
+from gae_implementations import ADD, GROUPS, OURS
 from gae_tpu import MISSING, Compiled
-from measuring import Ratio, Timing, paired_ratio
+from goals import Goal, Side, goals_table, grid, ratio_goal, show_ratio
+from measuring import Timing, paired_ratio
 
 from agentprm_jax.reporting.canvas import new_figure, plot_style
 from agentprm_jax.reporting.formatting import MISSING as MISSING_NUMBER
@@ -29,7 +30,7 @@ FASTER_THAN: Mapping[str, float] = {
     "numba, all cores": 1.0,
 }
 """Times as long as ours that every other implementation should take, at least."""
-Verdict = Literal["pass", "**miss**", "undecided"]
+NAME = "gae"
 HEADER = ("", "time", "quickest", "bandwidth", "first call", "of adding", "of ours")
 
 
@@ -47,51 +48,34 @@ class Measured(NamedTuple):
         return f"[{self.shape[0]}, {self.shape[1]}] {self.dtype}"
 
 
-class Goal(NamedTuple):
-    """A goal in words, and the ratio that decides it."""
+def goals(measured: Measured, missing: Mapping[str, str]) -> list[Goal]:
+    """Which goals are met.
 
-    name: str
-    verdict: Verdict
-    ratio: Ratio
-
-
-def goals(measured: Measured) -> list[Goal]:
-    """Which goals are met; those of implementations that are not there are left out."""
-    timings = measured.timings
-    if OURS not in timings:
-        return []
+    Args:
+        measured: the timings; goals of implementations that are neither there nor missing were not asked for.
+        missing: implementations that could not be measured, and why.
+    """
+    timings, members = measured.timings, GROUPS[measured.group]
     found = []
-    if ADD in timings:
-        ratio = paired_ratio(timings[OURS], timings[ADD])
-        name = f"{measured.title}: at most {MOST_OF_ADD:g} times adding two arrays"
-        found.append(Goal(name, _verdict(ratio.high <= MOST_OF_ADD, ratio.low > MOST_OF_ADD), ratio))
+    if ADD in timings and OURS in timings:
+        words = f"{measured.title}, of adding two arrays"
+        found.append(ratio_goal(NAME, words, "at most", MOST_OF_ADD, paired_ratio(timings[OURS], timings[ADD])))
     for other, least in FASTER_THAN.items():
-        if other in timings:
-            ratio = paired_ratio(timings[other], timings[OURS])
-            name = f"{measured.title}: {f'at least {least:g} times as fast as' if least > 1 else 'faster than'} {other}"
-            found.append(Goal(name, _verdict(ratio.low >= least, ratio.high < least), ratio))
+        side: Side = "at least" if least > 1 else "more than"
+        words = f"{measured.title}, as fast as {other}"
+        if other in timings and OURS in timings:
+            found.append(ratio_goal(NAME, words, side, least, paired_ratio(timings[other], timings[OURS])))
+        elif other in missing and other in members and measured.dtype == "float32":
+            found.append(ratio_goal(NAME, words, side, least, missing[other]))
     return found
 
 
-def _verdict(met: bool, missed: bool) -> Verdict:
-    """Undecided where the interval of the ratio lies on both sides of the bound."""
-    return "pass" if met else "**miss**" if missed else "undecided"
-
-
-def markdown(results: Sequence[Measured], tpu: Sequence[Compiled] | None, missing: Iterable[str]) -> str:
+def markdown(results: Sequence[Measured], found: Iterable[Goal], tpu: Sequence[Compiled] | None) -> str:
     """The whole report."""
-    parts = [f"### {measured.title}, {measured.group}\n\n{_grid(HEADER, _rows(measured))}" for measured in results]
-    found = [goal for measured in results for goal in goals(measured)]
-    lines = [(goal.verdict, goal.name, show_ratio(goal.ratio)) for goal in found]
-    parts.append(f"### Goals\n\n{_grid(('', 'goal', 'ratio'), lines)}")
-    parts += [f"Not measured: {sentence}" for sentence in missing]
+    parts = [f"### {measured.title}, {measured.group}\n\n{grid(HEADER, _rows(measured))}" for measured in results]
+    parts.append(f"### Goals\n\n{goals_table(found)}")
     parts.append(f"### Compiled for a TPU v5p chip\n\n{_tpu_table(tpu) if tpu is not None else MISSING}")
     return "\n\n".join(parts) + "\n"
-
-
-def show_ratio(ratio: Ratio) -> str:
-    """`6.12 [5.80, 6.40]`: the median and its interval."""
-    return f"{ratio.value:.3g} [{ratio.low:.3g}, {ratio.high:.3g}]"
 
 
 def times_figure(results: Sequence[Measured]) -> Figure:
@@ -144,7 +128,7 @@ def _bytes_moved(name: str, measured: Measured) -> int:
 
 def _tpu_table(compiled: Sequence[Compiled]) -> str:
     header = ("", "sequential steps", "flops", "bytes accessed", "bytes that must move", "temporaries")
-    return _grid(
+    return grid(
         header,
         [
             (
@@ -158,8 +142,3 @@ def _tpu_table(compiled: Sequence[Compiled]) -> str:
             for one in compiled
         ],
     )
-
-
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *rows))

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from goals import RUNS, Goal, goals_table, write_goals
 from loading import memory
 
 GB, MIB = 1e9, 2**20
@@ -58,6 +59,8 @@ class LoadingDataConfig:
     """Where the data set and its store lie while they are needed."""
     seed: int = 0
     """Of the data and their order."""
+    output: Path = RUNS / "loading_data"
+    """Folder of goals.json."""
     part: str | None = None
     """Only do this part in `folder` and print what it took, as JSON; the command starts itself with it."""
 
@@ -79,20 +82,28 @@ def main(config: LoadingDataConfig) -> None:
         f"one H100: {UTILISATION:.0%} of {H100_FLOPS / 1e12:.0f} TFLOP/s over 6 x {WEIGHTS_OF_LAYERS / 1e6:.0f}M flops "
         f"per token = {CONSUMED:,.0f} tokens/s; ten times that is {LEAST_RATIO * CONSUMED:,.0f}"
     )
+    for name, (by_clock, by_processor) in (("cached", iterate["cached"]), ("cold", iterate["cold"])):
+        print(f"loading, {name}: {by_clock:,.0f} tokens/s, {by_processor:,.0f} per second of the processor")
+    found = goals(encode, iterate)
+    print(f"\n{goals_table(found)}")
+    write_goals(config.output, found)
+
+
+def goals(encode: dict[str, Any], iterate: dict[str, Any]) -> list[Goal]:
+    """Every goal, with what was measured."""
+    found = []
     for name, result in (("encoding", encode), ("iterating", iterate)):
-        verdict = "pass" if result["peak"] <= MOST_MEMORY else "MISS"
-        print(
-            f"memory while {name}: {result['peak'] / MIB:.0f} MiB at most, {result['before'] / MIB:.0f} MiB of it "
-            f"before the first trajectory; goal {MOST_MEMORY / MIB:.0f} MiB: {verdict}"
+        note = f"{result['before'] / MIB:.0f} of it before the first trajectory"
+        peak = round(result["peak"] / MIB)
+        found.append(
+            Goal("loading_data", f"memory while {name}", "at most", MOST_MEMORY / MIB, " MiB", peak, note=note)
         )
     for name in ("cached", "cold"):
-        by_clock, by_processor = iterate[name]
-        verdict = "pass" if by_clock >= LEAST_RATIO * CONSUMED else "MISS"
-        print(
-            f"loading, {name}, one process and thread: {by_clock:,.0f} tokens/s, {by_clock / CONSUMED:.1f} times one "
-            f"H100; goal {LEAST_RATIO:.0f}: {verdict} ({by_processor:,.0f} tokens per second of the processor, "
-            f"{by_processor / CONSUMED:.1f} times)"
-        )
+        by_clock, by_processor = (speed / CONSUMED for speed in iterate[name])
+        note = f"{by_processor:.1f} by time of the processor"
+        title = f"loading, {name}, one thread, against one H100"
+        found.append(Goal("loading_data", title, "at least", LEAST_RATIO, value=by_clock, note=note))
+    return found
 
 
 def in_process(config: LoadingDataConfig, folder: Path, part: str) -> dict[str, Any]:

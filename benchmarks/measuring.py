@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 SHORTEST = 2e-3
 """Seconds that one measurement lasts at least; a quicker function is called several times."""
+LONG = 1.0
+"""Seconds of a call from which on what ran before no longer matters, so that no call is spent on settling."""
 FEWEST_TURNS = 5
 RESAMPLES = 2000
-
 
 Result = TypeVar("Result")
 
@@ -38,10 +39,13 @@ class Timing(NamedTuple):
     Attributes:
         first: of the first call, compilation included.
         turns: of a call, one figure a turn.
+        processor: the same in time of all threads on processors, which is less disturbed by other programs; but threads
+            that wait for each other count as work.
     """
 
     first: float
     turns: tuple[float, ...]
+    processor: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -52,6 +56,13 @@ class Timing(NamedTuple):
     def quickest(self) -> float:
         """Seconds of a call in the quickest turn, which others disturbed least."""
         return min(self.turns)
+
+
+def spend(work: Callable[[], Result]) -> tuple[Spent, Result]:
+    """Does a piece of work once; what it took, and its result."""
+    clock, processor = time.perf_counter(), time.process_time()
+    result = work()
+    return Spent(time.perf_counter() - clock, time.process_time() - processor), result
 
 
 def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, seconds: float) -> dict[str, Timing]:
@@ -65,40 +76,46 @@ def take_turns(functions: Mapping[str, Callable[[], object]], turns: int, second
     Returns:
         The timing of each.
     """
-    first = {name: _seconds(function, 1) for name, function in functions.items()}
-    calls = {name: _calls(_seconds(function, 1)) for name, function in functions.items()}
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    first = {name: _spent(function, 1).clock for name, function in functions.items()}
+    rated = {name: _spent(function, 1).clock for name, function in functions.items()}
+    times: dict[str, list[Spent]] = {name: [] for name in functions}
     start = time.perf_counter()
     for turn in range(turns):
         if turn >= FEWEST_TURNS and time.perf_counter() - start > seconds:
             break
         for name, function in functions.items():
-            function()  # not timed: finds caches and threads as the one before left them
-            times[name].append(_seconds(function, calls[name]))
-    return {name: Timing(first[name], tuple(times[name])) for name in functions}
+            if rated[name] < LONG:
+                function()  # not timed: finds caches and threads as the one before left them
+            times[name].append(_spent(function, _calls(rated[name])))
+    return {
+        name: Timing(first[name], tuple(one.clock for one in taken), tuple(one.processor for one in taken))
+        for name, taken in times.items()
+    }
 
 
 def paired_ratio(a: Timing, b: Timing) -> Ratio:
     """How many times as long `a` takes as `b`: what slows a whole turn down cancels out."""
-    ratios = np.asarray(a.turns) / np.asarray(b.turns)
-    drawn = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
+    return ratio_of(np.asarray(a.turns) / np.asarray(b.turns))
+
+
+def processor_ratio(a: Timing, b: Timing) -> Ratio:
+    """How many times as much time on processors `a` takes as `b`."""
+    return ratio_of(np.asarray(a.processor) / np.asarray(b.processor))
+
+
+def ratio_of(ratios: Sequence[float] | np.ndarray) -> Ratio:
+    """The median of one ratio a turn, and its interval."""
+    drawn = np.random.default_rng(0).choice(np.asarray(ratios), (RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
     return Ratio(float(np.median(ratios)), float(low), float(high))
-
-
-def spend(work: Callable[[], Result]) -> tuple[Spent, Result]:
-    """Does a piece of work once; what it took, and its result."""
-    clock, processor = time.perf_counter(), time.process_time()
-    result = work()
-    return Spent(time.perf_counter() - clock, time.process_time() - processor), result
 
 
 def _calls(seconds: float) -> int:
     return max(1, round(SHORTEST / max(seconds, 1e-9)))
 
 
-def _seconds(function: Callable[[], object], calls: int) -> float:
-    start = time.perf_counter()
+def _spent(function: Callable[[], object], calls: int) -> Spent:
+    clock, processor = time.perf_counter(), time.process_time()
     for _ in range(calls):
         function()
-    return (time.perf_counter() - start) / calls
+    return Spent((time.perf_counter() - clock) / calls, (time.process_time() - processor) / calls)

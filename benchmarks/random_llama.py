@@ -1,7 +1,13 @@
-"""A small random Llama with a tokenizer of its own, for measurements without any download."""
+"""Random models with tokenizers of their own, for measurements without any download."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 _CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -12,21 +18,10 @@ _CHATML = (
 def write_random_llama(folder: Path, texts: Sequence[str]) -> None:
     """Writes a small random Llama and a byte-level tokenizer that was trained on the texts."""
     import jax
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     from agentprm_jax.models import DecoderConfig, init_language_model, save_pretrained
 
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
-    backend.decoder = decoders.ByteLevel()  # pyright: ignore
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=512, initial_alphabet=alphabet, show_progress=False)
-    backend.train_from_iterator(texts, trainer)
-    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=special[0], eos_token=special[2])
-    tokenizer.chat_template = _CHATML
+    tokenizer = byte_pair_tokenizer(texts, 512)
     decoder = DecoderConfig(
         vocab_size=len(tokenizer),
         embed=256,
@@ -41,3 +36,27 @@ def write_random_llama(folder: Path, texts: Sequence[str]) -> None:
     )
     save_pretrained(folder, decoder, init_language_model(decoder, jax.random.key(0)))
     tokenizer.save_pretrained(folder)
+
+
+def byte_pair_tokenizer(texts: Sequence[str], most: int) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer that was trained on the texts, with the chat template of Qwen; special tokens come on top.
+
+    Args:
+        texts: to train on.
+        most: tokens beside the special ones.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
+    backend.decoder = decoders.ByteLevel()  # pyright: ignore
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=most, initial_alphabet=alphabet, show_progress=False)
+    )
+    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=special[0], eos_token=special[2])
+    tokenizer.chat_template = _CHATML
+    return tokenizer

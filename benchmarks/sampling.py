@@ -15,7 +15,8 @@ The sides alternate within one process. A ratio is theirs over ours of neighbour
 and the smallest and largest, of the time on the clock and of that on processors. The second says more where other
 programs run beside this one; give both sides a single core then (`taskset -c 0`), because threads of torch that wait
 for each other count as work. The first round of each side, in which ours is compiled, is timed apart. The bar is a
-median ratio of 2 on the clock at the largest batch. Without torch only our own numbers are printed.
+median ratio of 2 on the clock at the largest batch. Without torch only our own numbers are printed, and the goals say
+so. The table is printed, numbers.json and goals.json are written into OUTPUT.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
-from measuring import Spent, spend
+from goals import Goal, goals_table, ratio_goal, write_goals
+from measuring import Spent, ratio_of, spend
 from random_llama import write_random_llama
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ Play = Callable[[], list[list[str]]]
 """Plays all turns; returns the texts of the actions of each turn."""
 
 BAR = 2.0
+NO_TORCH = "torch is not installed (dependency group `torch`)"
 RANDOM = "random"
 OBSERVATIONS = (
     "You see a wooden door, a bench and {} oak logs. Your inventory holds {} sticks.",
@@ -67,8 +70,8 @@ class SamplingConfig:
     """Times that each side is measured."""
     capacity: int = 512
     """Most tokens of a conversation."""
-    output: Path | None = None
-    """JSON file for the numbers."""
+    output: Path = Path("runs/benchmarks/sampling")
+    """Folder of numbers.json and goals.json."""
 
 
 class Row(NamedTuple):
@@ -103,10 +106,10 @@ def main(config: SamplingConfig) -> None:
         for row in progress(measure_all(config, Path(folder), torch), "sampling", total=cases):
             rows.append(row)
             print("\n".join(table(rows)), flush=True)
-            if config.output:
-                write(config, rows, config.output)
-    if torch:
-        print("\n".join(verdicts(config, rows)))
+            write(config, rows, config.output / "numbers.json")
+    found = goals(config, rows)
+    print(goals_table(found))
+    write_goals(config.output, found)
 
 
 def has_torch() -> bool:
@@ -299,15 +302,19 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def verdicts(config: SamplingConfig, rows: list[Row]) -> list[str]:
-    """Whether the bar is reached, for each model and type at the largest batch."""
-    lines = []
-    for row in rows:
-        if row.batch == max(config.batches):
-            ratio = statistics.median(one.clock for one in row.ratios)
-            word = "reached" if ratio >= BAR else "missed"
-            lines.append(f"{row.model}, {row.dtype}, batch {row.batch}: {word} ({ratio:.2f}; the bar is {BAR:.1f}).")
-    return lines
+def goals(config: SamplingConfig, rows: list[Row]) -> list[Goal]:
+    """The bar for each model and type at the largest batch."""
+    return [
+        ratio_goal(
+            "sampling",
+            f"{row.model}, {row.dtype}, batch {row.batch}",
+            "at least",
+            BAR,
+            ratio_of([one.clock for one in row.ratios]) if row.theirs else NO_TORCH,
+        )
+        for row in rows
+        if row.batch == max(config.batches)
+    ]
 
 
 def write(config: SamplingConfig, rows: list[Row], path: Path) -> None:

@@ -32,7 +32,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import tyro
-from measuring import Spent, spend
+from goals import Goal, goals_table, ratio_goal, write_goals
+from measuring import Spent, ratio_of, spend
+from msgspec.structs import replace
 from search_game import EVERY, SearchConfig, make_model, play
 from search_sides import Side, acting_sides, scoring_sides
 
@@ -63,15 +65,6 @@ class Row(NamedTuple):
     difference: float | None
 
 
-class Goal(NamedTuple):
-    """A goal and what was measured."""
-
-    name: str
-    goal: str
-    measured: str
-    passed: bool
-
-
 def main(config: SearchConfig) -> None:
     """Measures, prints the table and the goals, writes the file."""
     from agentprm_jax.reporting.progress import progress
@@ -80,11 +73,12 @@ def main(config: SearchConfig) -> None:
     for model_rows in progress(measure_all(config), "search", total=len(config.models) * 2):
         rows += model_rows
         print("\n".join(table(rows)), flush=True)
-    for goal in goals(rows):
-        print(f"{'pass' if goal.passed else 'miss'}: {goal.name}: {goal.measured} (goal: {goal.goal})")
-    if config.output:
-        content = {"config": dataclasses.asdict(config), "rows": [row._asdict() for row in rows]}
-        config.output.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    found = goals(rows)
+    print(f"\n{goals_table(found)}")
+    write_goals(config.output, found)
+    content = {"config": dataclasses.asdict(config), "rows": [row._asdict() for row in rows]}
+    text = json.dumps(content, indent=2, default=str) + "\n"
+    (config.output / "numbers.json").write_text(text, encoding="utf-8")
 
 
 def measure_all(config: SearchConfig) -> Iterator[list[Row]]:
@@ -190,13 +184,14 @@ def goals(rows: Sequence[Row]) -> list[Goal]:
     for row in rows:
         if row.side != "whole":
             continue
-        name = f"beam search, {row.part}, {row.model} model"
-        share, ratio = f"1/{1 / row.token_ratio:.1f}", statistics.median(row.clock)
-        found.append(Goal(f"{name}: tokens", "at most 1/5", share, row.token_ratio <= TOKEN_BAR))
-        found.append(Goal(f"{name}: speed", f"at least {TIME_BAR:.0f}x", f"{ratio:.2f}x", ratio >= TIME_BAR))
+        name = f"{row.part}, {row.model} model"
+        share = Goal("search", f"{name}, share of the tokens of encoding again", "at most", TOKEN_BAR, "")
+        found.append(replace(share, value=row.token_ratio))
+        speed = f"{name}, as fast as encoding again"
+        found.append(ratio_goal("search", speed, "at least", TIME_BAR, ratio_of(row.clock)))
         if row.difference is not None:
-            passed = row.difference <= DIFFERENCE_BAR
-            found.append(Goal(f"{name}: scores", f"equal to {DIFFERENCE_BAR:.0e}", differs(row), passed))
+            scores = Goal("search", f"{name}, difference of scores", "at most", DIFFERENCE_BAR, "")
+            found.append(replace(scores, value=row.difference))
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from goals import RUNS
 
 from agentprm_jax.actors.base import Action, Usage
 from agentprm_jax.envs.base import Environment, Observation
@@ -55,8 +56,8 @@ class SearchConfig:
     """Most tokens of an action; random weights seldom say fewer."""
     passes: int = 3
     """Times that each side is measured."""
-    output: Path | None = None
-    """JSON file for the numbers."""
+    output: Path = RUNS / "search"
+    """Folder of numbers.json and goals.json."""
 
 
 class Asked(NamedTuple):

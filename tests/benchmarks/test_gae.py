@@ -9,6 +9,7 @@ from gae import check_agreement
 from gae_implementations import ADD, GROUPS, IMPLEMENTATIONS, OURS
 from gae_report import Measured, goals
 from gae_tpu import sequential_steps
+from goals import read_goals
 from measuring import Timing
 
 LOOPS = """
@@ -34,14 +35,15 @@ def test_a_tiny_shape_is_measured_by_the_experiment_and_written_with_its_picture
     main(BenchGaeConfig(output=tmp_path, shapes=("8x4",), implementations=(ADD, OURS), repeats=2, seconds=1))
     printed = capsys.readouterr().out
     assert "### [8, 4] float32, JAX" in printed
-    assert "[8, 4] float32: at most 2 times adding two arrays" in printed
+    assert "[8, 4] float32, of adding two arrays: at most 2 times" in printed
+    assert [goal.name for goal in read_goals(tmp_path)] == ["[8, 4] float32, of adding two arrays"]
     assert (tmp_path / "report.md").read_text() in printed
     (measured,) = json.loads((tmp_path / "times.json").read_text())
     assert list(measured["seconds"]) == [ADD, OURS]
     assert (tmp_path / "times.png").stat().st_size > 0
 
 
-def test_a_missing_package_is_named_and_the_rest_is_measured(tmp_path, capsys, monkeypatch):
+def test_a_missing_package_is_named_in_its_goal_and_the_rest_is_measured(tmp_path, capsys, monkeypatch):
     import gae_implementations
 
     def missing(name):
@@ -50,7 +52,7 @@ def test_a_missing_package_is_named_and_the_rest_is_measured(tmp_path, capsys, m
     monkeypatch.setattr(gae_implementations.importlib, "import_module", missing)
     main(BenchGaeConfig(output=tmp_path, shapes=("8x4",), implementations=(OURS, "TRL"), repeats=2, seconds=1))
     printed = capsys.readouterr().out
-    assert "Not measured: TRL, because the package torch is not installed." in printed
+    assert "| not measured | gae | [8, 4] float32, as fast as TRL: at least 10 times | the package torch is" in printed
     assert f"| {OURS} |" in printed
 
 
@@ -74,7 +76,7 @@ def test_goals_are_met_or_missed_by_the_whole_interval_of_the_ratio_to_ours():
         "numba": (1.0, 9.0, 1.0, 9.0, 4.0),
     }
     timings = {name: Timing(0, turns) for name, turns in steady.items()}
-    found = goals(Measured("JAX", (8, 4), "float32", timings))
+    found = goals(Measured("JAX", (8, 4), "float32", timings), {})
     assert [goal.verdict for goal in found] == ["**miss**", "pass", "**miss**", "undecided"]
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from goals import read_goals
 from loading_data import MIB, PARTS, WEIGHTS_OF_LAYERS, LoadingDataConfig, generate, in_process, main, source, speed
 
 from agentprm_jax.data.trajectory import iterate_trajectories
@@ -37,15 +38,20 @@ def test_an_epoch_that_does_not_show_all_tokens_is_refused():
 
 @pytest.mark.slow
 def test_a_small_data_set_is_measured_by_the_command_with_a_verdict_on_each_goal(tmp_path, capsys):
-    main(LoadingDataConfig(steps=2000, folder=tmp_path, row_length=4096, cold_batches=2))
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in printed if ": pass" in line or ": MISS" in line] == [
+    folder, output = tmp_path / "data", tmp_path / "goals"
+    folder.mkdir()
+    main(LoadingDataConfig(steps=2000, folder=folder, row_length=4096, cold_batches=2, output=output))
+    goals = read_goals(output)
+    assert [goal.name for goal in goals] == [
         "memory while encoding",
         "memory while iterating",
-        "loading, cached, one process and thread",
-        "loading, cold, one process and thread",
+        "loading, cached, one thread, against one H100",
+        "loading, cold, one thread, against one H100",
     ]
-    assert list(tmp_path.iterdir()) == []
+    assert [goal.verdict for goal in goals[:2]] == ["pass", "pass"]
+    printed = capsys.readouterr().out
+    assert all(goal.words in printed for goal in goals)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.slow

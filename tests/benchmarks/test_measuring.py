@@ -2,7 +2,8 @@
 
 import time
 
-from measuring import FEWEST_TURNS, Timing, paired_ratio, take_turns
+import measuring
+from measuring import FEWEST_TURNS, Timing, paired_ratio, processor_ratio, spend, take_turns
 
 
 def test_a_slow_machine_in_some_turns_changes_no_paired_ratio():
@@ -40,3 +41,26 @@ def test_functions_take_turns_and_the_first_call_is_timed_apart():
 def test_no_turn_begins_after_the_time_is_up_but_the_fewest_are_always_taken():
     timings = take_turns({"a": lambda: time.sleep(0.01)}, turns=100, seconds=0)
     assert len(timings["a"].turns) == FEWEST_TURNS
+
+
+def test_a_long_call_is_not_repeated_to_settle(monkeypatch):
+    monkeypatch.setattr(measuring, "LONG", 0.001)
+    calls = []
+
+    def work():
+        calls.append(0)
+        time.sleep(0.003)
+
+    take_turns({"a": work}, turns=3, seconds=60)
+    assert len(calls) == 2 + 3  # first call, rating, one a turn
+
+
+def test_sleep_takes_time_on_the_clock_and_none_on_processors():
+    spent, result = spend(lambda: time.sleep(0.05) or "done")
+    assert result == "done"
+    assert spent.clock >= 0.05 > spent.processor
+
+
+def test_the_processor_ratio_looks_at_time_on_processors_alone():
+    a, b = Timing(0, (9.0, 1.0, 5.0), (6.0, 2.0, 4.0)), Timing(0, (1.0, 1.0, 1.0), (3.0, 1.0, 2.0))
+    assert processor_ratio(a, b) == (2.0, 2.0, 2.0)

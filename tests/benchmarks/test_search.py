@@ -8,11 +8,11 @@ SMALL = SearchConfig(models=("small",), nodes=2, candidates=2, steps=3, opening_
 
 def row(side="whole", tokens=0.1, clock=5.0, difference=1e-6, part="scorer"):
     spent = Spent(1.0, 1.0)
-    return search.Row("small", part, side, 100, tokens, spent, [clock - 1, clock, clock + 9], [clock] * 3, difference)
+    return search.Row("small", part, side, 100, tokens, spent, [clock] * 3, [clock] * 3, difference)
 
 
 def passed(*rows):
-    return [goal.passed for goal in search.goals(rows)]
+    return [goal.verdict == "pass" for goal in search.goals(rows)]
 
 
 def test_each_goal_is_passed_up_to_its_bar_and_missed_beyond_it():
@@ -20,6 +20,11 @@ def test_each_goal_is_passed_up_to_its_bar_and_missed_beyond_it():
     assert passed(row(tokens=0.201)) == [False, True, True]
     assert passed(row(clock=3.99)) == [True, False, True]
     assert passed(row(difference=1.1e-5)) == [True, True, False]
+
+
+def test_passes_that_lie_on_both_sides_of_the_bar_decide_nothing():
+    uneven = row()._replace(clock=[3.0, 5.0, 6.0])
+    assert [goal.verdict for goal in search.goals([uneven])] == ["pass", "undecided", "pass"]
 
 
 def test_only_encoding_again_decides_goals_and_scores_only_where_they_can_be_compared():

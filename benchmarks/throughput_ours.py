@@ -1,0 +1,141 @@
+"""Our side of the benchmark of throughput: packed rows, one forward pass for all steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+from workloads import Workload
+
+from agentprm_jax.data import choose_length, make_examples, pack
+from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
+from agentprm_jax.scoring import Prm
+from agentprm_jax.training import (
+    LoopConfig,
+    MeshConfig,
+    OptimizerConfig,
+    PackedBatches,
+    PrmObjectiveConfig,
+    make_constrain,
+    make_mesh,
+    prepare,
+    prm_objective,
+)
+from agentprm_jax.training.loop import place_batch
+
+if TYPE_CHECKING:
+    from agentprm_jax.data import Trajectory
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+_STAGES = ("/jax/core/compile/jaxpr_trace_duration", "/jax/core/compile/jaxpr_to_mlir_module_duration", _COMPILED)
+
+
+class Rows(NamedTuple):
+    """How the trajectories lie in rows.
+
+    Attributes:
+        length: tokens of a row.
+        together: rows of an update.
+        updates: that show each trajectory once.
+        padding: share of all tokens that is padding, rows that fill up the last update included.
+    """
+
+    length: int
+    together: int
+    updates: int
+    padding: float
+
+
+class Training:
+    """Updates of the reward model on all trajectories, as `experiments/train_prm.py` makes them."""
+
+    def __init__(self, workload: Workload) -> None:
+        """Packs, and compiles nothing yet."""
+        stored, params = load_pretrained(workload.folder)
+        decoder = dataclasses.replace(stored, dtype="bfloat16")
+        examples = make_examples(workload.trajectories, workload.encoder)
+        known = [example._replace(encoded=example.encoded.up_to_last_action()) for example in examples]
+        lengths = [len(example.encoded.tokens) for example in known]
+        length = choose_length(lengths)
+        packed = pack(known, length=length)
+        together = max(1, round(np.mean(lengths) * workload.config.together / length))
+        updates = -(-len(packed) // together)
+        self.rows = Rows(length, together, updates, 1 - sum(lengths) / (updates * together * length))
+        self._mesh = make_mesh(MeshConfig())
+        objective = prm_objective(decoder, PrmObjectiveConfig(), make_constrain(self._mesh))
+        self._program = prepare(
+            objective,
+            partial(init_reward_model, decoder),
+            logical_axes(decoder, "reward_model"),
+            mesh=self._mesh,
+            optimizer=OptimizerConfig(learning_rate=1e-5, schedule="constant"),
+            loop=LoopConfig(rows_per_batch=together),
+            total_steps=1_000_000,
+        )
+        self._state = self._program.init(jax.random.key(0), params)
+        self._batches = PackedBatches(packed, rows_per_batch=together, seed=0)
+        self._loss = jax.jit(lambda params, batch: objective(params, batch).loss.total)
+        self._gradient = jax.jit(jax.grad(lambda params, batch: objective(params, batch).loss.total))
+        self._done = 0
+
+    def epoch(self) -> None:
+        """Every trajectory once."""
+        for _ in range(self.rows.updates):
+            batch = place_batch(self._mesh, self._batches[self._done])
+            self._state, _ = self._program.train_step({}, self._state, batch, np.int32(self._done))
+            self._done += 1
+        jax.block_until_ready(self._state)
+
+    def parts(self) -> dict[str, Callable[[], object]]:
+        """The loss, and its gradient, without the update: what is left out tells what the rest costs."""
+        return {
+            "forward": partial(self._sweep, self._loss),
+            "forward and backward": partial(self._sweep, self._gradient),
+        }
+
+    def _sweep(self, function: Callable[[Any, Any], Any]) -> None:
+        for index in range(self.rows.updates):
+            jax.block_until_ready(function(self._state.params, place_batch(self._mesh, self._batches[index])))
+
+
+class Scoring:
+    """Scores of trajectories, as `agentprm score` asks for them."""
+
+    def __init__(self, workload: Workload, dtype: str) -> None:
+        """Loads the model."""
+        stored, params = load_pretrained(workload.folder)
+        decoder = dataclasses.replace(stored, dtype=dtype, param_dtype=dtype)
+        self.prm = Prm(decoder, jax.tree.map(lambda x: x.astype(dtype), params), workload.encoder, initial_value=0.5)
+
+    def score(self, trajectories: Sequence[Trajectory]) -> list[np.ndarray]:
+        """Promises of every action."""
+        return [np.asarray(scores.promise) for scores in self.prm.score(trajectories)]
+
+
+class Compiled:
+    """How many programs XLA compiled, and how many seconds tracing, lowering and compiling took."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.programs, self.seconds = 0, 0.0
+
+    def add(self, event: str, duration_secs: float, **_: Any) -> None:
+        """Counts an event that JAX reports."""
+        self.programs += event == _COMPILED
+        self.seconds += duration_secs * (event in _STAGES)
+
+
+@contextmanager
+def counting_programs() -> Iterator[Compiled]:
+    """Counts what is compiled meanwhile."""
+    counted = Compiled()
+    jax.monitoring.register_event_duration_secs_listener(counted.add)
+    try:
+        yield counted
+    finally:
+        jax.monitoring.unregister_event_duration_listener(counted.add)
