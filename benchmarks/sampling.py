@@ -115,7 +115,7 @@ def main(config: SamplingConfig) -> None:
 def has_torch() -> bool:
     """Whether torch can be imported."""
     try:
-        import torch  # noqa: F401
+        import torch  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         return False
     return True
@@ -189,7 +189,7 @@ def our_play(config: SamplingConfig, sampler: NativeSampler, starts: list[list[M
 
 def their_play(config: SamplingConfig, sampler: NativeSampler, model: Any, starts: list[list[Message]]) -> Play:
     """Conversations through `generate`: left-padded, its cache kept over the turns."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from transformers import DynamicCache
 
     from agentprm_jax.data import Message
@@ -272,7 +272,7 @@ def load_ours(config: SamplingConfig, path: Path, dtype: str, batch: int) -> Nat
 
 def load_theirs(path: Path, dtype: str) -> Any:
     """The model in transformers."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).eval()

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from workloads import Workload
 
-from agentprm_jax.data import choose_length, make_examples, pack
+from agentprm_jax.data import ExampleStore, choose_length, initial_values, make_example, pack, write_block
 from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
 from agentprm_jax.scoring import Prm
 from agentprm_jax.training import (
@@ -58,11 +58,12 @@ class Training:
         """Packs, and compiles nothing yet."""
         stored, params = load_pretrained(workload.folder)
         decoder = dataclasses.replace(stored, dtype="bfloat16")
-        examples = make_examples(workload.trajectories, workload.encoder)
-        known = [example._replace(encoded=example.encoded.up_to_last_action()) for example in examples]
-        lengths = [len(example.encoded.tokens) for example in known]
+        block = workload.folder / "encoded"
+        write_block(block, (make_example(one, workload.encoder, "steps") for one in workload.trajectories))
+        examples = ExampleStore([block])
+        lengths = examples.lengths.tolist()
         length = choose_length(lengths)
-        packed = pack(known, length=length)
+        packed = pack(examples.with_initial_values(initial_values(examples.outcomes, examples.groups)), length=length)
         together = max(1, round(np.mean(lengths) * workload.config.together / length))
         updates = -(-len(packed) // together)
         self.rows = Rows(length, together, updates, 1 - sum(lengths) / (updates * together * length))

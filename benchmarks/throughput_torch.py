@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from transformers import Qwen2ForTokenClassification
 from transformers import logging as transformers_logging
 from workloads import Workload

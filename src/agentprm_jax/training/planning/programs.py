@@ -149,7 +149,7 @@ def _lower_scoring(workload: Workload, mesh: Mesh) -> Any:
     params = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
     tokens = _rows(mesh, (workload.rows, workload.length), jnp.int32)
     readouts = _rows(mesh, (workload.rows, max(1, workload.length // TOKENS_A_STEP)), jnp.int32)
-    return read_rows.lower(model, params, ReadoutRows(tokens, tokens, tokens, None, readouts), make_constrain(mesh))
+    return read_rows.lower(model, params, ReadoutRows(tokens, tokens, tokens, readouts), make_constrain(mesh))
 
 
 def _batch(workload: Workload, mesh: Mesh) -> Batch:
