@@ -51,6 +51,15 @@ class Rows(NamedTuple):
     padding: float
 
 
+def parts_in_cache(rows: int, length: int) -> int:
+    """Most equal parts of an update that have 1,024 tokens or more: their activations stay near the processor."""
+    return max(
+        parts
+        for parts in range(1, rows + 1)
+        if rows % parts == 0 and (rows // parts) * length >= min(1024, rows * length)
+    )
+
+
 class Training:
     """Updates of the reward model on all trajectories, as `experiments/train_prm.py` makes them."""
 
@@ -64,7 +73,7 @@ class Training:
         lengths = examples.lengths.tolist()
         length = choose_length(lengths)
         packed = pack(examples.with_initial_values(initial_values(examples.outcomes, examples.groups)), length=length)
-        together = max(1, round(np.mean(lengths) * workload.config.together / length))
+        together = max(1, 2 * round(np.mean(lengths) * workload.config.together / length / 2))
         updates = -(-len(packed) // together)
         self.rows = Rows(length, together, updates, 1 - sum(lengths) / (updates * together * length))
         self._mesh = make_mesh(MeshConfig())
@@ -75,7 +84,7 @@ class Training:
             logical_axes(decoder, "reward_model"),
             mesh=self._mesh,
             optimizer=OptimizerConfig(learning_rate=1e-5, schedule="constant"),
-            loop=LoopConfig(rows_per_batch=together),
+            loop=LoopConfig(rows_per_batch=together, microbatches=parts_in_cache(together, length)),
             total_steps=1_000_000,
         )
         self._state = self._program.init(jax.random.key(0), params)
