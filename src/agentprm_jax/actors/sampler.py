@@ -21,6 +21,7 @@ from agentprm_jax.actors.stops import cut_at_stop, ending_tokens, stop_table
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
 from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.draft import lay_out
 from agentprm_jax.models.forward import Params
 
 _CACHED_TEXTS = 1 << 16
@@ -96,6 +97,7 @@ class NativeSampler:
         self.config = config
         self.encoder = encoder
         self._params = jax.tree.map(jnp.asarray, params)
+        self._speaker = lay_out(config, self._params)
         self._table = SlotTable(self.sampler_config.slots, self.sampler_config.capacity)
         self._store = init_store(config, self.sampler_config.slots, self.sampler_config.capacity)
         ends = ending_tokens(encoder, config.vocab_size, stop_tokens)
@@ -285,7 +287,7 @@ class NativeSampler:
         )
         self._store, drawn = draw_actions(
             self.config,
-            self._params,
+            self._speaker,
             self._store,
             drawing,
             self._rules,

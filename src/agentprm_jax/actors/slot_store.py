@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Shaped
 
-from agentprm_jax.models.attention import Draft
 from agentprm_jax.models.cache import KVCache, init_cache
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.draft import Drafts
+from agentprm_jax.models.draft import Draft, Drafts
 
 
 class SlotStore(NamedTuple):
@@ -63,12 +62,11 @@ def load_drafts(
         bits = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
         return jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
 
-    nothing = jnp.zeros((), jnp.int32)
     layers = (
-        Draft(loaded(store.keys, layer).swapaxes(2, 3), loaded(store.values, layer), empty, empty, nothing)
+        Draft(loaded(store.keys, layer).swapaxes(2, 3), loaded(store.values, layer), empty, empty)
         for layer in range(kinds)
     )
-    return Drafts(tuple(layers), lengths, nothing)
+    return Drafts(tuple(layers), lengths, jnp.zeros((), jnp.int32))
 
 
 def save_columns(
