@@ -57,7 +57,6 @@ class _Place(NamedTuple):
     cos: Array  # [1, e / 2]
     sin: Array  # [1, e / 2]
     length: Array  # int32 []; tokens of the prompt
-    said: Array  # int32 []
 
 
 def lay_out(config: DecoderConfig, params: Params) -> Speaker:
@@ -117,12 +116,12 @@ def say(
         Hidden states of the tokens after the final norm, and what the rows have seen then.
     """
     cos, sin = (turn[:, 0] for turn in rotation(config, (drafts.lengths + drafts.said)[:, None]))
-    place = _Place(cos, sin, drafts.lengths, drafts.said)
+    place = _Place(cos, sin, drafts.lengths)
     x = speaker.embedding[tokens].T
     extended = []
     for weights, draft in zip(speaker.layers, drafts.layers, strict=True):
-        block = jax.vmap(partial(_block, config, weights), in_axes=(1, 0, _Place(0, 0, 0, None)), out_axes=(1, 0, 0))
-        x, keys, values = block(x, draft, place)
+        block = jax.vmap(partial(_block, config, weights), in_axes=(1, 0, 0, None), out_axes=(1, 0, 0))
+        x, keys, values = block(x, draft, place, drafts.said)
         extended.append(
             draft._replace(
                 keys=jax.lax.dynamic_update_slice_in_dim(draft.keys, keys[:, :, None], drafts.said, axis=2),
@@ -139,7 +138,7 @@ def next_logits(speaker: Speaker, hidden: Float[Array, "d b"]) -> Float[Array, "
 
 
 def _block(
-    config: DecoderConfig, weights: Params, x: Float[Array, "d"], draft: Draft, place: _Place
+    config: DecoderConfig, weights: Params, x: Float[Array, "d"], draft: Draft, place: _Place, said: Int[Array, ""]
 ) -> tuple[Float[Array, "d"], Float[Array, "k e"], Float[Array, "k e"]]:
     """One block on the token of one row: the residual stream, and the token's rotated key and value."""
     attention, mlp = weights["attention"], weights["mlp"]
@@ -150,7 +149,7 @@ def _block(
         queries = rms_norm(queries, attention["query_norm"]["scale"], config.norm_eps)
         keys = rms_norm(keys, attention["key_norm"]["scale"], config.norm_eps)
     queries, keys = (rotate(heads, place.cos, place.sin) for heads in (queries, keys))
-    mixed = _draft_attention(queries, keys, values, draft, place)
+    mixed = _draft_attention(queries, keys, values, draft, place.length, said)
     middle = x + _projected("dkge,kge->d", attention["out"], mixed)
     normed = rms_norm(middle, weights["mlp_norm"]["scale"], config.norm_eps)
     inner = swiglu(*(_projected("fd,d->f", mlp[name], normed) for name in ("gate", "up")))
@@ -163,18 +162,23 @@ def _projected(equation: str, projection: Params, x: Float[Array, "..."]) -> Flo
 
 
 def _draft_attention(
-    queries: Float[Array, "k g e"], keys: Float[Array, "k e"], values: Float[Array, "k e"], draft: Draft, place: _Place
+    queries: Float[Array, "k g e"],
+    keys: Float[Array, "k e"],
+    values: Float[Array, "k e"],
+    draft: Draft,
+    length: Int[Array, ""],
+    said: Int[Array, ""],
 ) -> Float[Array, "k g e"]:
     """Attention of a row's token over its prompt, over what was said after it, and over itself."""
     scaled = (queries.astype(jnp.float32) * queries.shape[-1] ** -0.5).astype(queries.dtype)
     masked = jnp.finfo(jnp.float32).min
-    visible = jnp.arange(draft.prompt_keys.shape[2]) < place.length
+    visible = jnp.arange(draft.prompt_keys.shape[2]) < length
     prompt = jnp.where(visible, contract("kge,kes->kgs", scaled, draft.prompt_keys), masked)
-    real = jnp.arange(draft.keys.shape[1]) < place.said
-    said = jnp.where(real, contract("kge,kre->kgr", scaled, draft.keys), masked)
+    real = jnp.arange(draft.keys.shape[1]) < said
+    later = jnp.where(real, contract("kge,kre->kgr", scaled, draft.keys), masked)
     own = contract("kge,ke->kg", scaled, keys)[..., None]
-    peak = jnp.maximum(jnp.maximum(prompt.max(-1, keepdims=True), said.max(-1, keepdims=True)), own)
-    weights = [jnp.exp(scores - peak) for scores in (prompt, said, own)]
+    peak = jnp.maximum(jnp.maximum(prompt.max(-1, keepdims=True), later.max(-1, keepdims=True)), own)
+    weights = [jnp.exp(scores - peak) for scores in (prompt, later, own)]
     total = sum(part.sum(-1, keepdims=True) for part in weights)
     narrow = [part.astype(values.dtype) for part in weights]
     mixed = contract("kgs,kse->kge", narrow[0], draft.prompt_values)
