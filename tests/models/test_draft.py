@@ -21,7 +21,7 @@ def drafts_of(config, decoder, tokens):
     cache = read(config, decoder, init_cache(config, 3, 8), tokens[:, :8], PROMPTS)[1]
     keys, values = (jax.lax.bitcast_convert_type(kept, jnp.dtype(config.dtype)) for kept in (cache.keys, cache.values))
     empty = jnp.zeros((3, config.kv_heads, ROOM, config.head_dim), config.dtype)
-    layers = (Draft(k.swapaxes(2, 3), v, empty, empty) for k, v in zip(keys, values, strict=True))
+    layers = (Draft(k, v, empty, empty) for k, v in zip(keys, values, strict=True))
     return Drafts(tuple(layers), cache.lengths, jnp.int32(0))
 
 

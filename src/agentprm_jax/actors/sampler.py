@@ -25,6 +25,7 @@ from agentprm_jax.models.draft import lay_out
 from agentprm_jax.models.forward import Params
 
 _CACHED_TEXTS = 1 << 16
+_FEWEST_DRAWN = 2  # for a single row XLA's CPU compiler widens bfloat16 weights to float32 in every step
 
 
 class _Request(NamedTuple):
@@ -277,7 +278,7 @@ class NativeSampler:
         window: int,
     ) -> Drawn:
         """Samples the actions of some rows; returns NumPy arrays of as many rows."""
-        size = at_least(self.sampler_config.row_counts, len(rows))
+        size = max(_FEWEST_DRAWN, at_least(self.sampler_config.row_counts, len(rows)))
         drawing = Drawing(
             slots=_padded(slots, size),
             lengths=_padded(lengths, size),

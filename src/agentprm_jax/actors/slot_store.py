@@ -62,10 +62,7 @@ def load_drafts(
         bits = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
         return jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
 
-    layers = (
-        Draft(loaded(store.keys, layer).swapaxes(2, 3), loaded(store.values, layer), empty, empty)
-        for layer in range(kinds)
-    )
+    layers = (Draft(loaded(store.keys, layer), loaded(store.values, layer), empty, empty) for layer in range(kinds))
     return Drafts(tuple(layers), lengths, jnp.zeros((), jnp.int32))
 
 

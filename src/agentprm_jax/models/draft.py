@@ -37,7 +37,7 @@ class Speaker(NamedTuple):
 class Draft(NamedTuple):
     """What a layer remembers of prompts and of what was said after them, all rows having said as many tokens."""
 
-    prompt_keys: Array  # [b, k, e, s], rotated
+    prompt_keys: Array  # [b, k, s, e], rotated
     prompt_values: Array  # [b, k, s, e]
     keys: Array  # [b, k, r, e], rotated; of the tokens said
     values: Array  # [b, k, r, e]
@@ -172,16 +172,15 @@ def _draft_attention(
     """Attention of a row's token over its prompt, over what was said after it, and over itself."""
     scaled = (queries.astype(jnp.float32) * queries.shape[-1] ** -0.5).astype(queries.dtype)
     masked = jnp.finfo(jnp.float32).min
-    visible = jnp.arange(draft.prompt_keys.shape[2]) < length
-    prompt = jnp.where(visible, contract("kge,kes->kgs", scaled, draft.prompt_keys), masked)
-    real = jnp.arange(draft.keys.shape[1]) < said
-    later = jnp.where(real, contract("kge,kre->kgr", scaled, draft.keys), masked)
-    own = contract("kge,ke->kg", scaled, keys)[..., None]
-    peak = jnp.maximum(jnp.maximum(prompt.max(-1, keepdims=True), later.max(-1, keepdims=True)), own)
+    visible, real = jnp.arange(draft.prompt_keys.shape[1]) < length, jnp.arange(draft.keys.shape[1]) < said
+    prompt = jnp.where(visible[:, None], contract("kse,kge->ksg", draft.prompt_keys, scaled), masked)
+    later = jnp.where(real[:, None], contract("kre,kge->krg", draft.keys, scaled), masked)
+    own = contract("kge,ke->kg", scaled, keys)[:, None]
+    peak = jnp.maximum(jnp.maximum(prompt.max(1, keepdims=True), later.max(1, keepdims=True)), own)
     weights = [jnp.exp(scores - peak) for scores in (prompt, later, own)]
-    total = sum(part.sum(-1, keepdims=True) for part in weights)
+    total = sum(part.sum(1) for part in weights)[..., None]
     narrow = [part.astype(values.dtype) for part in weights]
-    mixed = contract("kgs,kse->kge", narrow[0], draft.prompt_values)
-    mixed += contract("kgr,kre->kge", narrow[1], draft.values)
-    mixed += narrow[2].astype(jnp.float32) * values[:, None].astype(jnp.float32)
+    mixed = contract("ksg,kse->kge", narrow[0], draft.prompt_values)
+    mixed += contract("krg,kre->kge", narrow[1], draft.values)
+    mixed += narrow[2].swapaxes(1, 2).astype(jnp.float32) * values[:, None].astype(jnp.float32)
     return (mixed / total).astype(values.dtype)
