@@ -178,7 +178,7 @@ def _draft_attention(
     own = contract("kge,ke->kg", scaled, keys)[:, None]
     peak = jnp.maximum(jnp.maximum(prompt.max(1, keepdims=True), later.max(1, keepdims=True)), own)
     weights = [jnp.exp(scores - peak) for scores in (prompt, later, own)]
-    total = sum(part.sum(1) for part in weights)[..., None]
+    total = sum((part.sum(1) for part in weights[1:]), weights[0].sum(1))[..., None]
     narrow = [part.astype(values.dtype) for part in weights]
     mixed = contract("ksg,kse->kge", narrow[0], draft.prompt_values)
     mixed += contract("krg,kre->kge", narrow[1], draft.values)
