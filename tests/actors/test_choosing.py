@@ -29,7 +29,7 @@ def choose(logits, temperature, top_k, top_p, rows=DRAWS, seed=0):
     sayable = jnp.ones(len(logits), bool)
     wide = jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (rows, len(logits)))
     step, warm = jnp.int32(0), jnp.float32(temperature)
-    return jax.tree.map(np.asarray, choose_tokens(row_keys(entropy), step, wide, sayable, warm, top_k, top_p))
+    return jax.tree.map(np.asarray, choose_tokens(row_keys(entropy), step, wide.T, sayable, warm, top_k, top_p))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_frequencies_are_those_of_the_distribution_that_is_left(temperature, top
 @given(st.integers(0, 10**6), st.integers(0, 24), st.floats(0.05, 1.0), st.floats(0.3, 2.0))
 def test_the_tokens_left_are_those_of_a_sort(seed, top_k, top_p, temperature):
     logits = np.random.default_rng(seed).normal(0, 2, 24).astype(np.float32)
-    left = np.isfinite(likeliest(jnp.asarray(logits)[None], jnp.float32(temperature), top_k, top_p)[0])
+    left = np.isfinite(likeliest(jnp.asarray(logits)[:, None], jnp.float32(temperature), top_k, top_p)[:, 0])
     for near in (top_p - 1e-5, top_p + 1e-5):  # sums in another order may fall on the other side of the border
         if np.array_equal(left, remaining(logits.astype(float), temperature, top_k, min(near, 1.0)) > 0):
             return
@@ -66,5 +66,5 @@ def test_temperature_zero_takes_the_likeliest_whatever_else_is_asked(top_k, top_
 
 
 def test_equally_likely_tokens_stay_or_go_together():
-    left = likeliest(jnp.asarray([[1.0, 0.0, 0.0, -1.0]]), jnp.float32(1.0), 2, 1.0)
-    assert np.isfinite(left).tolist() == [[True, True, True, False]]
+    left = likeliest(jnp.asarray([[1.0], [0.0], [0.0], [-1.0]]), jnp.float32(1.0), 2, 1.0)
+    assert np.isfinite(left[:, 0]).tolist() == [True, True, True, False]

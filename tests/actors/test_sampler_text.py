@@ -38,7 +38,7 @@ def greedy_tokens(messages, ends, count):
 
 
 def test_an_action_ends_where_a_text_to_stop_at_is_complete_and_is_cut_before_it():
-    made = starts(6)
+    made = starts(12)
     plain = [actions[0].text for actions in sampler(sharpness=0.0).act(made, seed=3)]
     stops = tuple({text[2:5] for text in plain if len(text) > 6 and "\ufffd" not in text[:6]})
     assert len(stops) > 2

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from agentprm_jax.models import extend, init_cache, logits_of
-from agentprm_jax.models.attention import Draft
-from agentprm_jax.models.draft import Drafts, next_logits, say, unstacked_layers
+from agentprm_jax.models.draft import Draft, Drafts, lay_out, next_logits, say
 from tests.models.tiny_models import FAMILIES, NORMED, PLAIN, language_model, quick_jit, random_tokens, run
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -21,33 +20,37 @@ def drafts_of(config, decoder, tokens):
     """Rows that have read the first `PROMPTS` of their tokens, with room for `ROOM` more."""
     cache = read(config, decoder, init_cache(config, 3, 8), tokens[:, :8], PROMPTS)[1]
     keys, values = (jax.lax.bitcast_convert_type(kept, jnp.dtype(config.dtype)) for kept in (cache.keys, cache.values))
-    empty, nothing = jnp.zeros((3, config.kv_heads, ROOM, config.head_dim), config.dtype), jnp.int32(0)
-    layers = (Draft(k.swapaxes(2, 3), v, empty, empty, nothing) for k, v in zip(keys, values, strict=True))
-    return Drafts(tuple(layers), cache.lengths, nothing)
+    empty = jnp.zeros((3, config.kv_heads, ROOM, config.head_dim), config.dtype)
+    layers = (Draft(k, v, empty, empty) for k, v in zip(keys, values, strict=True))
+    return Drafts(tuple(layers), cache.lengths, jnp.int32(0))
 
 
 @pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES)
 def test_in_every_family_what_is_said_token_by_token_equals_the_whole(config):
-    decoder, tokens = language_model(config)["decoder"], random_tokens(3, 12)
-    drafts, layers = drafts_of(config, decoder, tokens), unstacked_layers(config, decoder)
+    params, tokens = language_model(config), random_tokens(3, 12)
+    decoder, speaker = params["decoder"], lay_out(config, params)
+    drafts = drafts_of(config, decoder, tokens)
     whole = run(config, decoder, tokens)
     for step in range(ROOM):
         columns = PROMPTS + step
-        hidden, drafts = speak(config, decoder, layers, drafts, tokens[np.arange(3), columns])
-        np.testing.assert_allclose(hidden, whole[np.arange(3), columns], **CLOSE)
+        hidden, drafts = speak(config, speaker, drafts, tokens[np.arange(3), columns])
+        np.testing.assert_allclose(hidden.T, whole[np.arange(3), columns], **CLOSE)
     assert int(drafts.said) == ROOM
 
 
 def test_in_bfloat16_what_is_said_stays_near_the_whole():
     half = replace(PLAIN, dtype="bfloat16")
-    decoder, tokens = language_model(PLAIN)["decoder"], random_tokens(3, 12)
-    drafts, layers = drafts_of(half, decoder, tokens), unstacked_layers(half, decoder)
-    hidden, _ = speak(half, decoder, layers, drafts, tokens[np.arange(3), PROMPTS])
+    params, tokens = language_model(PLAIN), random_tokens(3, 12)
+    decoder = params["decoder"]
+    drafts = drafts_of(half, decoder, tokens)
+    hidden, _ = speak(half, lay_out(half, params), drafts, tokens[np.arange(3), PROMPTS])
     exact = run(half, decoder, tokens)[np.arange(3), PROMPTS].astype(jnp.float32)
-    np.testing.assert_allclose(hidden.astype(jnp.float32), exact, atol=0.1)  # 8-bit numbers of size up to 3
+    np.testing.assert_allclose(hidden.T.astype(jnp.float32), exact, atol=0.1)  # 8-bit numbers of size up to 3
 
 
 @pytest.mark.parametrize("config", [PLAIN, NORMED], ids=["tied", "untied"])
 def test_the_logits_of_the_next_token_are_those_of_the_model(config):
     params, hidden = language_model(config), np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
-    np.testing.assert_allclose(next_logits(config, params, hidden), logits_of(config, params, hidden), **CLOSE)
+    np.testing.assert_allclose(
+        next_logits(lay_out(config, params), hidden.T).T, logits_of(config, params, hidden), **CLOSE
+    )

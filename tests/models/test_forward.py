@@ -231,4 +231,6 @@ def test_constraints_see_every_kind_of_activation_with_one_name_for_each_axis():
         ("batch", None, "kv_heads", None),
         ("batch", None, "mlp"),
         ("batch", None, "vocab"),
+        ("replica", None),
+        ("replica", None, "embed"),
     }

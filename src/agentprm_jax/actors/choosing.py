@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 _COLDEST = 1e-3  # temperature below which top-p looks at a distribution that is as good as certain
+_GROUP = 256  # tokens of a group, about the square root of a usual vocabulary
 
 
 def row_keys(entropy: UInt32[Array, "b n"]) -> Array:
@@ -22,7 +23,7 @@ def row_keys(entropy: UInt32[Array, "b n"]) -> Array:
 def choose_tokens(
     keys: Array,
     step: Int[Array, ""],
-    logits: Float[Array, "b v"],
+    logits: Float[Array, "v b"],
     sayable: Bool[Array, "v"],
     temperature: Float[Array, ""],
     top_k: int,
@@ -30,26 +31,63 @@ def choose_tokens(
 ) -> tuple[Int[Array, "b"], Float[Array, "b"]]:
     """A token for each row from `softmax(logits / temperature)` over likely sayable tokens, and its log-probability.
 
-    The log-probability is that at temperature 1 among all sayable tokens. Adding Gumbel noise times the temperature and
-    taking the largest samples from that distribution, and is the argmax at temperature 0. The noise of a row depends on
-    its key and on `step`, not on its place.
+    The log-probability is that at temperature 1 among all sayable tokens. The noise of a row depends on its key and on
+    `step`, not on its place.
     """
-    known = jnp.where(sayable, logits, -jnp.inf)
+    known = jnp.where(sayable[:, None], logits, -jnp.inf)
+    peak = known.max(axis=0)
     likely = likeliest(known, temperature, top_k, top_p)
+    step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
+    tokens = jax.lax.cond(temperature > 0, _sampled, _largest, _grouped(likely), peak, step_keys, temperature)
+    chosen = jnp.take_along_axis(known, tokens[None], axis=0)[0]
+    return tokens, chosen - peak - jnp.log(jnp.exp(known - peak).sum(axis=0))
 
-    def noisy(scores: Float[Array, "b v"]) -> Float[Array, "b v"]:
-        noise = jax.vmap(lambda key: jax.random.gumbel(jax.random.fold_in(key, step), (logits.shape[1],)))(keys)
-        return scores + temperature * noise
 
-    scores = jax.lax.cond(temperature > 0, noisy, lambda scores: scores, likely)
-    tokens = jnp.argmax(scores, axis=-1).astype(jnp.int32)
-    chosen = jnp.take_along_axis(known, tokens[:, None], axis=-1)[:, 0]
-    return tokens, chosen - jax.nn.logsumexp(known, axis=-1)
+def _grouped(scores: Float[Array, "v b"]) -> Float[Array, "c w b"]:
+    """The vocabulary in groups of neighbours, the last one filled up with what is never chosen."""
+    missing = -len(scores) % _GROUP
+    filled = jnp.pad(scores, ((0, missing), (0, 0)), constant_values=-jnp.inf) if missing else scores
+    return filled.reshape(-1, _GROUP, scores.shape[1])
+
+
+def _largest(
+    scores: Float[Array, "c w b"], peak: Float[Array, "b"], keys: Array, temperature: Float[Array, ""]
+) -> Int[Array, "b"]:
+    del peak, keys, temperature
+    group = jnp.argmax(scores.max(axis=1), axis=0)
+    return _in_group(group, jnp.argmax(_members(scores, group), axis=-1))
+
+
+def _sampled(
+    scores: Float[Array, "c w b"], peak: Float[Array, "b"], keys: Array, temperature: Float[Array, ""]
+) -> Int[Array, "b"]:
+    """A token from the softmax of the scores over the temperature: first its group, then which of the group.
+
+    Both by adding Gumbel noise to log-probabilities and taking the largest. The vocabulary as one group would need a
+    random number for every token, and those cost as much as the model's products.
+    """
+    rows = jax.vmap(lambda key: jax.random.split(key))(keys)
+    masses = jnp.exp((scores - peak) / temperature).sum(axis=1).T
+    group = jnp.argmax(jnp.log(masses) + _gumbel(rows[:, 0], masses.shape[1]), axis=-1)
+    members = _members(scores, group)
+    return _in_group(group, jnp.argmax(members / temperature + _gumbel(rows[:, 1], members.shape[1]), axis=-1))
+
+
+def _members(scores: Float[Array, "c w b"], group: Int[Array, "b"]) -> Float[Array, "b w"]:
+    return scores[group, :, jnp.arange(scores.shape[2])]
+
+
+def _in_group(group: Int[Array, "b"], member: Int[Array, "b"]) -> Int[Array, "b"]:
+    return (group * _GROUP + member).astype(jnp.int32)
+
+
+def _gumbel(keys: Array, count: int) -> Float[Array, "b {count}"]:
+    return jax.vmap(lambda key: jax.random.gumbel(key, (count,)))(keys)
 
 
 def likeliest(
-    logits: Float[Array, "b v"], temperature: Float[Array, ""], top_k: int, top_p: float
-) -> Float[Array, "b v"]:
+    logits: Float[Array, "v b"], temperature: Float[Array, ""], top_k: int, top_p: float
+) -> Float[Array, "v b"]:
     """The logits, -inf but for those of the `top_k` likeliest tokens and, of these, of the nucleus of `top_p`.
 
     The nucleus (arXiv 1904.09751) is the smallest set of likeliest tokens whose probability at the given temperature is
@@ -60,11 +98,11 @@ def likeliest(
     if top_k:
         kept = _at_least(kept, jnp.ones_like(kept), top_k)
     if top_p < 1.0:
-        kept = _at_least(kept, jax.nn.softmax(kept / jnp.maximum(temperature, _COLDEST), axis=-1), top_p)
+        kept = _at_least(kept, jax.nn.softmax(kept / jnp.maximum(temperature, _COLDEST), axis=0), top_p)
     return kept
 
 
-def _at_least(values: Float[Array, "b v"], weights: Float[Array, "b v"], target: float) -> Float[Array, "b v"]:
+def _at_least(values: Float[Array, "v b"], weights: Float[Array, "v b"], target: float) -> Float[Array, "v b"]:
     """Values, -inf below the largest value such that all from it on have together at least the target weight.
 
     Found bit by bit in the order-preserving integers of the values: 32 sums instead of a sort of the vocabulary.
@@ -72,10 +110,10 @@ def _at_least(values: Float[Array, "b v"], weights: Float[Array, "b v"], target:
     bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
     ordered = jnp.where(bits >> 31, ~bits, bits | jnp.uint32(1 << 31))
 
-    def with_bit(place: Int[Array, ""], low: UInt32[Array, "b 1"]) -> UInt32[Array, "b 1"]:
+    def with_bit(place: Int[Array, ""], low: UInt32[Array, "b"]) -> UInt32[Array, "b"]:
         higher = low | (jnp.uint32(1) << (31 - place).astype(jnp.uint32))
-        enough = jnp.sum(jnp.where(ordered >= higher, weights, 0.0), axis=-1, keepdims=True) >= target
+        enough = jnp.sum(jnp.where(ordered >= higher, weights, 0.0), axis=0) >= target
         return jnp.where(enough, higher, low)
 
-    least = jax.lax.fori_loop(0, 32, with_bit, jnp.zeros((values.shape[0], 1), jnp.uint32))
+    least = jax.lax.fori_loop(0, 32, with_bit, jnp.zeros(values.shape[1], jnp.uint32))
     return jnp.where(ordered >= least, values, -jnp.inf)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from agentprm_jax.actors.choosing import choose_tokens, row_keys
 from agentprm_jax.actors.stops import START
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.draft import Drafts, next_logits, say, unstacked_layers
+from agentprm_jax.models.draft import Drafts, Speaker, next_logits, say
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.slot_store import (
     Reading,
@@ -107,7 +107,7 @@ def read_prompts(
 @partial(jax.jit, static_argnames=("config", "window", "room", "top_k", "top_p"), donate_argnames="store")
 def draw_actions(
     config: DecoderConfig,
-    params: Params,
+    speaker: Speaker,
     store: PromptStore,
     drawing: Drawing,
     rules: Rules,
@@ -123,12 +123,9 @@ def draw_actions(
 
     Slots that are kept then hold the prompt and the sampled tokens but the last, which nothing has attended to.
 
-    A call copies the weights of the blocks once, each block's apart, and needs memory for that: a scan over the stacked
-    ones would copy them for every token.
-
     Args:
         config: shape of the decoder.
-        params: a language model.
+        speaker: a language model, see `lay_out`.
         store: donated.
         drawing: what to sample.
         rules: what may be said and where actions end.
@@ -139,23 +136,21 @@ def draw_actions(
         top_k: how many of the likeliest tokens may be sampled; 0 is all.
         top_p: probability of the likeliest tokens that may be sampled.
     """
-    decoder = params["decoder"]
-    layers = unstacked_layers(config, decoder)
     keys = row_keys(drawing.entropy)
 
-    def noted(state: _DrawState, hidden: Float[Array, "b d"]) -> _DrawState:
+    def noted(state: _DrawState, hidden: Float[Array, "d b"]) -> _DrawState:
         step = state.drafts.said
         sayable = rules.sayable & ~(rules.ends & (step < rules.least))
-        logits = next_logits(config, params, hidden)
+        logits = next_logits(speaker, hidden)
         return _noted(state, *choose_tokens(keys, step, logits, sayable, temperature, top_k, top_p), rules)
 
     def say_next(state: _DrawState) -> _DrawState:
-        hidden, drafts = say(config, decoder, layers, state.drafts, state.last)
+        hidden, drafts = say(config, speaker, state.drafts, state.last)
         return noted(state._replace(drafts=drafts), hidden)
 
     drafts = load_drafts(store.slots, drawing.slots, drawing.lengths, window, room, config.dtype)
     start = _start(drafts, drawing.active, room)
-    first = noted(start, store.hidden[drawing.slots].astype(config.dtype))
+    first = noted(start, store.hidden[drawing.slots].astype(config.dtype).T)
     final = jax.lax.while_loop(lambda state: state.active.any() & (state.drafts.said + 1 < limit), say_next, first)
     attended = drawing.kept[:, None] & (jnp.arange(room) < final.drawn.counts[:, None] - 1)
     slots = save_said(store.slots, drawing.slots, final.drafts, attended)

@@ -18,12 +18,14 @@ from agentprm_jax.actors.stops import cut_at_stop, ending_tokens, stop_table
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
 from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.draft import lay_out
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.prefill_plan import Pass, at_least, plan_passes
 from agentprm_jax.models.slot_store import Reading
 from agentprm_jax.models.slots import Prompts, SlotTable
 
 _CACHED_TEXTS = 1 << 16
+_FEWEST_DRAWN = 2  # for a single row XLA's CPU compiler widens bfloat16 weights to float32 in every step
 
 
 class _Request(NamedTuple):
@@ -96,6 +98,7 @@ class NativeSampler:
         self.config = config
         self.encoder = encoder
         self._params = jax.tree.map(jnp.asarray, params)
+        self._speaker = lay_out(config, self._params)
         self._table = SlotTable(self.sampler_config.slots, self.sampler_config.capacity)
         self._store = init_prompts(config, self.sampler_config.slots, self.sampler_config.capacity)
         ends = ending_tokens(encoder, config.vocab_size, stop_tokens)
@@ -279,7 +282,7 @@ class NativeSampler:
         window: int,
     ) -> Drawn:
         """Samples the actions of some rows; returns NumPy arrays of as many rows."""
-        size = at_least(self.sampler_config.row_counts, len(rows))
+        size = max(_FEWEST_DRAWN, at_least(self.sampler_config.row_counts, len(rows)))
         drawing = Drawing(
             slots=_padded(slots, size),
             lengths=_padded(lengths, size),
@@ -289,7 +292,7 @@ class NativeSampler:
         )
         self._store, drawn = draw_actions(
             self.config,
-            self._params,
+            self._speaker,
             self._store,
             drawing,
             self._rules,

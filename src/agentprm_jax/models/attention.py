@@ -21,16 +21,6 @@ class Past(NamedTuple):
     values: Array  # [b, k, s, e]
 
 
-class Draft(NamedTuple):
-    """What a layer remembers of prompts and of what was said after them, all rows having said as many tokens."""
-
-    prompt_keys: Array  # [b, k, e, s], rotated
-    prompt_values: Array  # [b, k, s, e]
-    keys: Array  # [b, k, r, e], rotated; of the tokens said
-    values: Array  # [b, k, r, e]
-    said: Array  # int32 []; how many of them are real
-
-
 class Context(NamedTuple):
     """What attention needs to know about the tokens of a call, shared by all layers."""
 
@@ -45,7 +35,7 @@ def attend(
     queries: Float[Array, "b h t e"],
     keys: Float[Array, "b k t e"],
     values: Float[Array, "b k t e"],
-    past: Past | Draft | None,
+    past: Past | None,
     context: Context,
     constrain: Constrain = unconstrained,
 ) -> Float[Array, "b h t e"]:
@@ -57,10 +47,6 @@ def attend(
     """
     b, h, t, e = queries.shape
     groups = queries.reshape(b, keys.shape[1], -1, t, e)
-    if isinstance(past, Draft):
-        assert context.lengths is not None, "A draft comes with the lengths of its prompts."
-        mixed = draft_attention(groups[:, :, :, 0], keys[:, :, 0], values[:, :, 0], past, context.lengths)
-        return mixed.reshape(b, h, t, e)
     if past is not None:
         assert context.lengths is not None, "A past comes with the number of its visible columns."
         return cached_attention(groups, keys, values, past, context.lengths, context.branches).reshape(b, h, t, e)
@@ -98,32 +84,6 @@ def cached_attention(
     total = old_weights.sum(-1, keepdims=True) + new_weights.sum(-1, keepdims=True)
     mixed = contract("bkgts,bkse->bkgte", old_weights.astype(values.dtype), past_values)
     mixed += contract("bkgts,bkse->bkgte", new_weights.astype(values.dtype), values)
-    return (mixed / total).astype(values.dtype)
-
-
-def draft_attention(
-    queries: Float[Array, "b k g e"],
-    keys: Float[Array, "b k e"],
-    values: Float[Array, "b k e"],
-    draft: Draft,
-    lengths: Int[Array, "b"],
-) -> Float[Array, "b k g e"]:
-    """Attention of one token a row over its prompt, over what was said after it, and over itself."""
-    scaled = queries.astype(jnp.float32) * queries.shape[-1] ** -0.5
-    scaled = scaled.astype(queries.dtype)
-    masked = jnp.finfo(jnp.float32).min
-    visible = jnp.arange(draft.prompt_keys.shape[3]) < lengths[:, None]
-    prompt = jnp.where(visible[:, None, None], contract("bkge,bkes->bkgs", scaled, draft.prompt_keys), masked)
-    real = jnp.arange(draft.keys.shape[2]) < draft.said
-    said = jnp.where(real, contract("bkge,bkre->bkgr", scaled, draft.keys), masked)
-    own = contract("bkge,bke->bkg", scaled, keys)[..., None]
-    peak = jnp.maximum(jnp.maximum(prompt.max(-1, keepdims=True), said.max(-1, keepdims=True)), own)
-    weights = [jnp.exp(scores - peak) for scores in (prompt, said, own)]
-    total = sum(part.sum(-1, keepdims=True) for part in weights)
-    narrow = [part.astype(values.dtype) for part in weights]
-    mixed = contract("bkgs,bkse->bkge", narrow[0], draft.prompt_values)
-    mixed += contract("bkgr,bkre->bkge", narrow[1], draft.values)
-    mixed += narrow[2].astype(jnp.float32) * values[:, :, None].astype(jnp.float32)
     return (mixed / total).astype(values.dtype)
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from agentprm_jax.models.attention import Context, Draft, Past, attend
+from agentprm_jax.models.attention import Context, Past, attend
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.parameters import LORA_A, LORA_B, declare, given
 from agentprm_jax.models.placement import Constrain, unconstrained
@@ -93,7 +93,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b t d"], past: Past | Draft | None, context: Context
+        self, x: Float[Array, "b t d"], past: Past | None, context: Context
     ) -> tuple[Float[Array, "b t d"], Past]:
         """Attend; returns the layer's output and the keys and values of the call's own tokens."""
         c = self.config
@@ -152,7 +152,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b t d"], past: Past | Draft | None, context: Context
+        self, x: Float[Array, "b t d"], past: Past | None, context: Context
     ) -> tuple[Float[Array, "b t d"], Past]:
         """Apply the block; returns the residual stream and the keys and values of the call's own tokens."""
         c = self.config

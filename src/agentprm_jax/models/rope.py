@@ -31,8 +31,8 @@ def rotation(
 
 
 def rotate(
-    x: Float[Array, "b t h e"], cos: Float[Array, "b t 1 e_half"], sin: Float[Array, "b t 1 e_half"]
-) -> Float[Array, "b t h e"]:
+    x: Float[Array, "*n h e"], cos: Float[Array, "*#n 1 e_half"], sin: Float[Array, "*#n 1 e_half"]
+) -> Float[Array, "*n h e"]:
     """Turn the pairs of each head by the given angles, in float32; returns the dtype of `x`."""
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from agentprm_jax.models.attention import Context, Draft, Past
+from agentprm_jax.models.attention import Context, Past
 from agentprm_jax.models.cache import init_cache
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
-from agentprm_jax.models.draft import Drafts
+from agentprm_jax.models.draft import Draft, Drafts
 from agentprm_jax.models.parameters import Params, apply
 from agentprm_jax.models.placement import Constrain, unconstrained
 from agentprm_jax.models.rope import rotation
@@ -42,9 +42,7 @@ class Reading(NamedTuple):
     tokens: Rows  # int32 [b, t]; right-padded
     counts: Rows  # int32 [b]; of these how many are appended
     positions: Rows | None = None  # int32 [b, t]; None: all tokens follow each other
-    branches: Rows | None = (
-        None  # int32 [b, t]; 0 on what is appended, another number on each continuation; None: all 0
-    )
+    branches: Rows | None = None  # int32 [b, t]; 0 on what is appended, one number a continuation; None: all 0
 
 
 def init_store(config: DecoderConfig, slots: int, capacity: int) -> SlotStore:
@@ -103,12 +101,8 @@ def load_drafts(
         bits = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
         return jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
 
-    nothing = jnp.zeros((), jnp.int32)
-    layers = (
-        Draft(loaded(store.keys, layer).swapaxes(2, 3), loaded(store.values, layer), empty, empty, nothing)
-        for layer in range(kinds)
-    )
-    return Drafts(tuple(layers), lengths, nothing)
+    layers = (Draft(loaded(store.keys, layer), loaded(store.values, layer), empty, empty) for layer in range(kinds))
+    return Drafts(tuple(layers), lengths, jnp.zeros((), jnp.int32))
 
 
 def save_said(store: SlotStore, slots: Int[Array, "b"], drafts: Drafts, real: Bool[Array, "b t"]) -> SlotStore:
