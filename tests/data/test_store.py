@@ -3,6 +3,7 @@
 import errno
 import itertools
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -67,12 +68,17 @@ def test_more_blocks_than_may_be_open_are_read(blocks, monkeypatch):
 
 
 def test_threads_read_the_same(blocks):
-    read = ExampleStore(blocks)
-    with ThreadPoolExecutor(8) as pool:
-        for place, (found,) in zip(
-            [*range(20)] * 20, pool.map(lambda k: read.read([k]), [*range(20)] * 20), strict=True
-        ):
-            assert_same(found, example(place))
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads come between each other where they can
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(20):
+                read = ExampleStore(blocks)  # its files are not open yet
+                places = [0] * 8 + [*range(20)] * 4
+                for place, (found,) in zip(places, pool.map(lambda k, read=read: read.read([k]), places), strict=True):
+                    assert_same(found, example(place))
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_initial_values_are_those_given_and_belong_to_one_view(blocks):

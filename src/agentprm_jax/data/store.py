@@ -132,7 +132,8 @@ class ExampleStore:
     def _record(self, block: int, place: int) -> _Record:
         """Reads with a call that moves no position and maps no memory, so that threads and the peak stay untouched."""
         first, begin, end = self._offsets[[self._starts[block], place, place + 1]].tolist()
-        found = os.pread(self._file(block).fileno(), end - begin, begin - first)
+        file = self._file(block)  # held while it is read: only the one that is kept for a block stays open by itself
+        found = os.pread(file.fileno(), end - begin, begin - first)
         if zlib.crc32(found) != self._checks[place]:
             raise _damaged(self._blocks[block] / RECORDS, f"other bytes in record {place - int(self._starts[block])}")
         return _DECODER.decode(found)
