@@ -1,4 +1,4 @@
-"""A run's trajectories are encoded with a progress bar by the first session, and found by the next."""
+"""A run's trajectories are encoded with a progress bar by the first process, and found by the next."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def source(tmp_path):
     return tmp_path / "made.jsonl"
 
 
-def test_the_first_session_encodes_and_the_next_finds_the_same(source, tmp_path, capsys):
+def test_the_first_process_encodes_and_the_next_finds_the_same(source, tmp_path, capsys):
     first = encode_together(tmp_path / "encoded", source, ENCODER, "actions")
     assert "encoding made.jsonl: 3/3" in capsys.readouterr().err
     again = encode_together(tmp_path / "encoded", source, ENCODER, "actions")
