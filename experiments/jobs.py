@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agentprm_jax.commands.answer import answer
+
 
 @dataclass(frozen=True)
 class Job:
@@ -85,7 +87,7 @@ def _raise_failure(job: Job, future: Future, logs: Path) -> None:
     error = future.exception()
     if error is not None:
         raise JobFailed(
-            f"Stage {job.name} stopped: {type(error).__name__}: {error}\nIts log is {logs / (job.name + '.log')}. "
+            f"Stage {job.name} stopped: {answer(error)}\nIts log is {logs / (job.name + '.log')}. "
             "Finished stages are kept: run the same command again to go on."
         ) from error
 

@@ -1,5 +1,7 @@
 """Functions that worker processes call in tests."""
 
+import errno
+import os
 import pathlib
 import time
 
@@ -18,6 +20,11 @@ def copy(source, target):
 def fail():
     """Fails."""
     raise ValueError("no such luck")
+
+
+def fill():
+    """Fails as on a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def wait(started, stopped):

@@ -35,6 +35,11 @@ def test_a_failed_job_is_named_with_its_error_and_log_and_stops_what_is_waiting(
     assert "no such luck" in (tmp_path / "logs" / "bad.log").read_text()
 
 
+def test_a_job_on_a_full_disk_is_answered_with_what_to_do(tmp_path):
+    with pytest.raises(JobFailed, match=r"Stage full stopped: OSError: .*No space left on device.*Make room"):
+        list(run_jobs([Job("full", "made_jobs", "fill", ())], 1, tmp_path / "logs", tmp_path / "compiled"))
+
+
 def test_a_job_that_needs_a_later_one_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="do not come before"):
         list(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -24,4 +26,12 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
         kept = interrupted or f"What was finished is kept in {config.output}: run the same command again to go on."
         sys.exit(f"\nInterrupted. {kept}")
     except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"\n{type(error).__name__}: {error}")
+        sys.exit(f"\n{answer(error)}")
+
+
+def answer(error: BaseException) -> str:
+    """The kind of an error and its message; with advice where a full disk speaks in the operating system's own words."""
+    text = f"{type(error).__name__}: {error}"
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    bare = full and error.strerror == os.strerror(error.errno)
+    return f"{text}. Make room, then run the same command again." if bare else text

@@ -1,0 +1,35 @@
+"""Laws of how a command answers what stops it."""
+
+import errno
+import os
+
+import pytest
+
+from agentprm_jax.commands.answer import answer, run_command
+
+
+def stop(error):
+    raise error
+
+
+def ending(error):
+    with pytest.raises(SystemExit) as exit_:
+        run_command(stop, error)
+    return str(exit_.value)
+
+
+def test_an_error_of_input_ends_with_its_kind_and_message_alone():
+    assert ending(ValueError("lam: expected [0, 1], got 2")) == "\nValueError: lam: expected [0, 1], got 2"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("file", [(), ("runs/metrics.jsonl",)])
+def test_a_full_disk_in_the_systems_own_words_gets_advice(number, file):
+    assert ending(OSError(number, os.strerror(number), *file)).endswith(". Make room, then run the same command again.")
+
+
+def test_an_answer_that_has_advice_and_another_error_of_the_system_are_left_as_they_are():
+    explained = OSError(errno.ENOSPC, "Encoding stopped. Make room, or choose another disk", "store")
+    assert answer(explained) == f"OSError: {explained}"
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "runs")
+    assert answer(denied) == f"PermissionError: {denied}"
