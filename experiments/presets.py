@@ -129,6 +129,7 @@ PRESETS = {
         batch_tokens=3072,
         train_tasks=374,
         train_samples=2,
+        prm_epochs=1.0,
         methods=("agentprm", "pvm", "orm"),
         prm_learning_rate=5e-4,
         test_tasks=100,
