@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,8 @@ from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.config import OptimizerConfig
 
 LEVELS = ("ActionObjDoor", "PickupLoc", "GoToLocalS8N7", "OpenDoorsOrderN4Debug")
+FEW_SHAPES = SamplerConfig(slots=1024, prefill_lengths=(16, 32, 128), smallest_window=256, capacity=512)
+"""Sampling from a small model, of which a program takes longer to compile than to run."""
 FIRST_SEED = {"test": 0, "development": 10_000, "demonstrations": 100_000, "train": 200_000}
 
 
@@ -75,7 +77,7 @@ class QuickstartConfig:
     """Numbers of samples N of Best-of-N."""
     beams: tuple[str, ...] = ("1x4", "2x2", "4x4")
     """Sizes NxM of beam search."""
-    sampler: SamplerConfig = field(default_factory=lambda: SamplerConfig(slots=1024, capacity=512, max_tokens=8))
+    sampler: SamplerConfig = field(default_factory=lambda: replace(FEW_SHAPES, capacity=512, max_tokens=8))
     """Sizes of the sampler; an episode that needs more tokens than its capacity is cut off."""
     search_concurrency: int = 2048
     """Candidates that are sampled at once in beam search."""
@@ -112,7 +114,7 @@ PRESETS = {
         train_samples=8,
         test_tasks=100,
         demonstration_tokens=640,
-        sampler=SamplerConfig(slots=1024, capacity=640, max_tokens=24),
+        sampler=replace(FEW_SHAPES, capacity=640, max_tokens=24),
     ),
     "smollm2": QuickstartConfig(
         preset="smollm2",

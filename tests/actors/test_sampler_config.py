@@ -13,6 +13,7 @@ from agentprm_jax.actors.config import SamplerConfig
         ({"prefill_lengths": (8, 8)}, "prefill_lengths must be rising"),
         ({"prefill_lengths": (0, 8)}, "prefill_lengths must be rising"),
         ({"smallest_rows": 0}, "smallest_rows must be a whole number of at least 1, got 0"),
+        ({"smallest_window": 0}, "smallest_window must be a whole number of at least 1, got 0"),
         ({"stop": ("a", "")}, "stop must be texts that are not empty"),
         ({"min_tokens": 33}, r"min_tokens must be in \[0, max_tokens=32\], got 33"),
         ({"top_k": -1}, "top_k must be a whole number of at least 0, got -1"),

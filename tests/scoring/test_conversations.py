@@ -178,8 +178,8 @@ def test_bfloat16_scores_stay_near_those_of_reading_whole(make_prm):
 def test_shapes_come_from_closed_sets_that_grow_with_the_logarithm_of_the_sizes():
     sizes = Sizes.for_conversations_of(300, kept_tokens=1 << 14, tokens_per_batch=2048)
     assert (sizes.slots, sizes.capacity) == (16, 1024)
-    assert sizes.windows == (0, 256, 512, 1024)
-    assert sizes.row_counts(64, 256) == (2, 8, 32)
+    assert sizes.windows == (0, 1024)
+    assert sizes.row_counts(64, 256) == (4, 32)
     assert sizes.row_counts(4096, 256) == (1,)
     assert sizes.copy_counts == (16,)
 
@@ -191,4 +191,4 @@ def test_few_shapes_are_compiled_whatever_the_number_of_conversations(decoder_co
         made = [one.messages for one in trajectories(count, seed=count, steps=3)]
         fresh.score_conversations(made)
         fresh.forget_conversations()
-    assert read_pieces._cache_size() - before <= 5 * 3  # rows of 16 to 96 tokens, three numbers of each
+    assert read_pieces._cache_size() - before <= 4 * 2  # rows of 16 to 128 tokens, two numbers of each

@@ -4,8 +4,6 @@ import dataclasses
 import itertools
 from typing import Literal
 
-_SMALLEST_WINDOW = 64
-
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
@@ -26,6 +24,9 @@ class SamplerConfig:
     smallest_rows: int = 16
     """Fewest actions that the model is compiled for; fewer are filled up. Small ones save a large model's time where
     few conversations are in progress, and cost one more compilation."""
+    smallest_window: int = 64
+    """Fewest tokens of a conversation that the model is compiled to look at; it looks at twice as many, and again, up
+    to `capacity`. Small ones save time where conversations are short, and cost one more compilation."""
     stop: tuple[str, ...] = ()
     """Texts at which an action ends, beside the end of the turn; they are no part of it."""
     min_tokens: int = 0
@@ -46,6 +47,7 @@ class SamplerConfig:
         _check(self, "rows", self.rows <= self.slots, f"at most slots={self.slots}")
         _check(self, "max_tokens", self.max_tokens < self.capacity, f"below capacity={self.capacity}")
         _check(self, "smallest_rows", self.smallest_rows >= 1, "a whole number of at least 1")
+        _check(self, "smallest_window", self.smallest_window >= 1, "a whole number of at least 1")
         _check(self, "stop", "" not in self.stop, "texts that are not empty")
         _check(self, "min_tokens", 0 <= self.min_tokens <= self.max_tokens, f"in [0, max_tokens={self.max_tokens}]")
         _check(self, "top_k", self.top_k >= 0, "a whole number of at least 0")
@@ -66,7 +68,7 @@ class SamplerConfig:
     def windows(self) -> tuple[int, ...]:
         """Numbers of cached tokens that the model is compiled for, rising by factors of two up to `capacity`."""
         windows = [self.capacity]
-        while windows[0] >= 2 * _SMALLEST_WINDOW:
+        while windows[0] >= 2 * self.smallest_window:
             windows.insert(0, -(-windows[0] // 2))
         return tuple(windows)
 

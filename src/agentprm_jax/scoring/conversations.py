@@ -17,9 +17,7 @@ from agentprm_jax.models.slot_store import Reading, SlotStore, copy_slots, init_
 from agentprm_jax.models.slots import Prompts, SlotTable
 from agentprm_jax.scoring.pieces import MOST_COLUMNS, Layout, Piece, cut_pieces, lay_out
 
-_SMALLEST_WINDOW = 256
-"""Kept tokens to look at, at least. To look at fewer saves a small part of the work, and every size is one more
-program to compile for every shape of new tokens."""
+_SMALLEST_CAPACITY = 256
 _SMALLEST_COLUMNS = 16
 _MOST_PAIRS = 1 << 23
 """Pairs of a new and a kept token in a call, for each head: their scores are held at one time."""
@@ -41,13 +39,17 @@ class Sizes(NamedTuple):
     @classmethod
     def for_conversations_of(cls, tokens: int, kept_tokens: int, tokens_per_batch: int) -> "Sizes":
         """Sizes for conversations of so many tokens that grow."""
-        capacity = doubling(_SMALLEST_WINDOW, 2 * tokens)[-1]
+        capacity = doubling(_SMALLEST_CAPACITY, 2 * tokens)[-1]
         return cls(max(1, kept_tokens // capacity), capacity, tokens_per_batch)
 
     @property
     def windows(self) -> tuple[int, ...]:
-        """Numbers of kept tokens to look at: none, then doubling up to the capacity."""
-        return (0, *doubling(_SMALLEST_WINDOW, self.capacity))
+        """Numbers of kept tokens to look at: none, or all that there may be.
+
+        To look at fewer would save a small part of the work, and every number is one more program to compile for every
+        shape of new tokens, which takes as long as scoring tens of thousands of them.
+        """
+        return (0, self.capacity)
 
     @property
     def copy_counts(self) -> tuple[int, ...]:
@@ -55,9 +57,9 @@ class Sizes(NamedTuple):
         return doubling(16, self.slots, 4)
 
     def row_counts(self, columns: int, window: int) -> tuple[int, ...]:
-        """Numbers of rows of so many columns: a sixteenth of a full call, a quarter, all of it."""
+        """Numbers of rows of so many columns: an eighth of a full call, or all of it."""
         full = max(1, min(self.tokens_per_batch // columns, _MOST_PAIRS // (columns * max(window, columns))))
-        return tuple(sorted({-(-full // 16), -(-full // 4), full}))
+        return tuple(sorted({-(-full // 8), full}))
 
 
 class Read(NamedTuple):
@@ -159,7 +161,7 @@ class ConversationReader:
         counts = np.array([piece.columns for piece in pieces])
         windows = np.searchsorted(self.sizes.windows, [piece.begin for piece in pieces])
         longest = max(MOST_COLUMNS, int(counts.max()))
-        lengths = tuple(sorted({*doubling(_SMALLEST_COLUMNS, longest), *doubling(3 * _SMALLEST_COLUMNS, longest)}))
+        lengths = doubling(_SMALLEST_COLUMNS, longest)
         for index in np.unique(windows).tolist():
             window, members = self.sizes.windows[index], np.flatnonzero(windows == index)
             for batch in plan_batches(counts[members], lengths, partial(self.sizes.row_counts, window=window)):
