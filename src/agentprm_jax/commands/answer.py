@@ -30,7 +30,7 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
 
 
 def answer(error: BaseException) -> str:
-    """The kind of an error and its message; with advice where a full disk speaks in the operating system's own words."""
+    """The kind of an error and its message; with advice where a full disk speaks in the system's own words."""
     text = f"{type(error).__name__}: {error}"
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     bare = full and error.strerror == os.strerror(error.errno)
