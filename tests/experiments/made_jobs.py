@@ -12,6 +12,11 @@ def write(path, text):
     pathlib.Path(path).write_text(text)
 
 
+def write_variable(path, name):
+    """Writes an environment variable of the worker."""
+    pathlib.Path(path).write_text(os.environ[name])
+
+
 def copy(source, target):
     """Copies a file that must be there."""
     pathlib.Path(target).write_text(pathlib.Path(source).read_text())

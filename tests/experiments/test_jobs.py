@@ -27,6 +27,15 @@ def test_a_job_runs_after_what_it_needs_and_its_output_is_in_its_log(tmp_path):
     assert "writing first" in (tmp_path / "logs" / "first.log").read_text()
 
 
+def test_a_job_takes_its_memory_in_large_pages_unless_told_otherwise(tmp_path, monkeypatch):
+    jobs = [Job("memory", "made_jobs", "write_variable", (str(tmp_path / "memory"), "GLIBC_TUNABLES"))]
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    for given in ("glibc.malloc.hugetlb=1", "glibc.malloc.perturb=1"):
+        list(run_jobs(jobs, 1, tmp_path / "logs", tmp_path / "compiled"))
+        assert (tmp_path / "memory").read_text() == given
+        monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=1")
+
+
 def test_a_failed_job_is_named_with_its_error_and_log_and_stops_what_is_waiting(tmp_path):
     jobs = [Job("bad", "made_jobs", "fail", ()), write("later", tmp_path, ("bad",))]
     with pytest.raises(JobFailed, match=r"Stage bad stopped: ValueError: no such luck[\s\S]*bad\.log"):
