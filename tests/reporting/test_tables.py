@@ -50,6 +50,12 @@ def test_comparisons_bars_stages_and_headline_are_all_printed(results):
     assert results.headline in text
 
 
+def test_the_document_says_what_every_stage_took_and_what_all_did(results):
+    lines = tables.markdown_results(results).splitlines()
+    for stage in (*results.stages, tables.total_stage(results.stages)):
+        assert f"| {' | '.join(tables.stage_cells(stage))} |" in lines
+
+
 def test_the_best_method_is_marked_and_never_a_control_or_a_bound():
     marked = cells(small_table({"agentprm": 0.5, "pvm": 0.6, "greedy": 0.7, "oracle": 0.9}))
     assert [name for name, cell in marked.items() if cell.best] == ["pvm"]

@@ -144,7 +144,7 @@ def markdown_comparisons(comparisons: Sequence[Comparison]) -> str:
 
 
 def markdown_results(results: Results) -> str:
-    """Headline, tables, comparisons and bars of `results` as markdown, for a README."""
+    """Headline, tables, comparisons, bars and stages of `results` as markdown, for a README."""
     parts = [results.headline]
     parts += [f"### {table.name}\n\n{markdown_table(table)}" for table in results.tables]
     if results.comparisons:
@@ -152,6 +152,9 @@ def markdown_results(results: Results) -> str:
     if results.checks:
         lines = [["passed" if check.passed else "**missed**", check.name, check.detail] for check in results.checks]
         parts.append(f"### Bars\n\n{_markdown_grid(['', 'bar', 'measured'], lines, right=False)}")
+    if results.stages:
+        lines = [stage_cells(stage) for stage in (*results.stages, total_stage(results.stages))]
+        parts.append(f"### Stages\n\n{_markdown_grid(STAGE_HEADER, lines)}")
     if results.command:
         parts.append(f"Command: `{results.command}`")
     return "\n\n".join(part for part in parts if part) + "\n"
