@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-TOKENS_PER_BATCH = 2048
+TOKENS_PER_BATCH = 1024
 """Tokens of a full forward pass. On a CPU more would leave the processor's cache; an accelerator wants more."""
 
 KEPT_TOKENS = 1 << 17
