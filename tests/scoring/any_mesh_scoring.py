@@ -1,6 +1,6 @@
 """Scores trajectories, and the growing conversations that they consist of, on meshes and without one.
 
-Prints what came out as JSON. Started by test_any_mesh_scoring.py on fake devices, and by the tests of several processes.
+Prints what came out as JSON. Started by test_any_mesh_scoring.py, and by tests of several processes, on fake devices.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import jax
 import tyro
 
 from agentprm_jax.data import Message, read_trajectories
+from agentprm_jax.models.slot_store import copy_slots
 from agentprm_jax.scoring import Prm
 from agentprm_jax.training import (
     DistributedConfig,
@@ -56,6 +57,7 @@ def scored_on(mesh, folder, made, programs):
         "scores": found,
         "scores again": again,
         "tokens": tokens,
+        "programs of copies": copy_slots._cache_size(),
         "compiled": before,
         "compiled again": len(programs) - before,
         "query": [kernel.shape, kernel.sharding.shard_shape(kernel.shape), parts(kernel)],
@@ -64,7 +66,7 @@ def scored_on(mesh, folder, made, programs):
 
 
 def scored(prm, made):
-    """Promises of whole trajectories and, round by round, of their actions; tokens that were read, and that were kept."""
+    """Promises of whole trajectories and, round by round, of their actions; tokens that were read and tokens kept."""
     scored, kept = prm.tokens_scored, prm.tokens_kept
     promises = [list(one.promise) for one in prm.score(made)]
     rounds = [prm.score_conversations(said) for said in growing(made)]
@@ -72,13 +74,20 @@ def scored(prm, made):
 
 
 def growing(made):
-    """The trajectories up to their first actions, up to their second ones, and so on; each with another beside it."""
+    """The trajectories up to their first actions, then up to their second ones, each with another action beside it.
+
+    In the round after, some go on from the other action as well, so that slots are copied.
+    """
+    other = Message("assistant", "a b c", action=True)
+    forks = []
     for count in range(1, 1 + max(len(one.rewards) for one in made)):
         longer = [one for one in made if len(one.rewards) >= count]
         ends = [[i for i, message in enumerate(one.messages) if message.action][count - 1] for one in longer]
         taken = [list(one.messages[: end + 1]) for one, end in zip(longer, ends, strict=True)]
-        other = Message("assistant", "a b c", action=True)
-        yield [said for path in taken for said in (path, [*path[:-1], other])]
+        yield [said for path in [*forks, *taken] for said in (path, [*path[:-1], other])]
+        forks = [
+            [*path[:-1], other, Message("user", "d"), Message("assistant", "e", action=True)] for path in taken[-2:]
+        ]
 
 
 def parts(array):
