@@ -7,7 +7,8 @@ Command:
         --output runs/evaluation
 
 Prints the table, and writes results.json, pictures and report.html into OUTPUT. What was measured for each PRM is
-kept, so that an interrupted evaluation goes on with the next one. With --actor remote --remote.model NAME an
+kept, so that an interrupted evaluation goes on with the next one, on other devices if you like: a PRM that does not
+fit on a device lies on several with --mesh.fsdp N or --mesh.tensor N. With --actor remote --remote.model NAME an
 OpenAI-compatible server proposes the actions of beam search (see collect.py); its answers are kept while the process
 runs, so that all scorers choose from the same ones.
 """
@@ -29,6 +30,7 @@ from collect import TRAJECTORIES, check_remote, find_actor
 from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+from agentprm_jax.training.config import MeshConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +92,8 @@ class EvaluateConfig:
     """Remote actor only: times that it is asked about a path before the search ends with an error."""
     seed: int = 0
     """Of the candidates in beam search."""
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    """Devices of the PRM; the actor lies on the first alone."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a remote actor without a model."""
@@ -125,12 +129,15 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
     """Scores the pool and searches with one PRM."""
     from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
     from agentprm_jax.scoring import Prm
+    from agentprm_jax.training import make_constrain, make_mesh, parameter_shardings
 
     path = folder / f"{prm_folder.name}.json"
     if path.exists():
         return
     start = time.monotonic()
-    prm = Prm.load(prm_folder / "model")
+    mesh = make_mesh(config.mesh)
+    shardings = functools.partial(parameter_shardings, mesh)
+    prm = Prm.load(prm_folder / "model", shardings=shardings, constrain=make_constrain(mesh))
     method, seed = prm.name.rsplit("-", 1)
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored

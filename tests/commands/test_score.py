@@ -1,6 +1,9 @@
 """`agentprm score`."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -56,6 +59,37 @@ def test_an_interrupted_scoring_goes_on_and_ends_as_if_it_had_never_stopped(
     assert [json.loads(line)["id"] for line in output.read_text().splitlines()] == [f"t{n}" for n in range(9)]
     for one, other in zip(scores(output), scores(tmp_path / "whole.jsonl"), strict=True):
         assert one == pytest.approx(other, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_what_one_device_left_unfinished_is_finished_by_two_with_equal_scores(
+    agentprm, prm, prm_folder, file, tmp_path, monkeypatch
+):
+    words = ("score", file, "--prm", prm_folder, "--together", 4)
+    score = lines_module.LineScorer._score
+
+    def interrupted(self, waiting):
+        if self.scored:
+            raise KeyboardInterrupt
+        return score(self, waiting)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lines_module.LineScorer, "_score", interrupted)
+        assert agentprm(*words)[0] == 1
+    code = "from agentprm_jax.commands.main import main; main()"
+    line = [sys.executable, "-c", code, *map(str, words), "--mesh.fsdp", "2"]
+    devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=devices)
+    assert done.returncode == 0, done.stderr
+    assert "5 trajectories (4 more were scored before)" in done.stdout
+    for mine, theirs in zip(scores(tmp_path / "some.scored.jsonl"), prm.score(read_trajectories(file)), strict=True):
+        assert mine == pytest.approx(theirs.promise, abs=1e-5)
+
+
+def test_more_devices_than_there_are_are_refused(agentprm, prm_folder, file, tmp_path):
+    status, said = agentprm("score", file, "--prm", prm_folder, "--mesh.tensor", 2)
+    assert (status, "needs 2 devices, but there are 1 (cpu)" in said) == (1, True)
+    assert not (tmp_path / "some.scored.jsonl").exists()
 
 
 def test_an_unfinished_output_of_another_command_is_not_continued(agentprm, prm_folder, file, tmp_path, monkeypatch):

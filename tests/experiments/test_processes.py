@@ -1,4 +1,11 @@
-"""Several processes train one PRM by the real command as one process does, on fake devices that talk through gloo."""
+"""Several processes train one PRM by the real command, and score with it, as one process does.
+
+They have fake devices, which talk through gloo.
+"""
+
+import json
+import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -6,6 +13,7 @@ from tiny_runs import command, environment, free_port, make_inputs, metrics, sta
 
 from agentprm_jax.scoring import Prm
 
+SCORING = pathlib.Path(__file__).parent.parent / "scoring" / "any_mesh_scoring.py"
 DEADLINE = 400
 
 
@@ -28,14 +36,14 @@ def on(mesh):
     return ["--mesh.data", data, "--mesh.fsdp", fsdp, "--mesh.tensor", tensor]
 
 
-def two_processes(inputs, output, mesh, *more):
-    """Starts two processes of four devices each; gives them and their logs."""
-    address = f"127.0.0.1:{free_port()}"
-    logs = [output.parent / f"log{number}" for number in (0, 1)]
-    others = ["--distributed.coordinator", address, "--distributed.processes", 2, "--distributed.process"]
-    lines = [command(inputs, output, *on(mesh), *more, *others, number) for number in (0, 1)]
+def two_processes(inputs, folder, line):
+    """Starts a command line as two processes of four devices each; gives them and their logs, in the folder."""
+    others = ["--distributed.coordinator", f"127.0.0.1:{free_port()}", "--distributed.processes", "2"]
+    logs = [folder / f"log{number}" for number in (0, 1)]
     variables = environment(inputs, 4) | {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
-    return [start(line, log, variables) for line, log in zip(lines, logs, strict=True)], logs
+    return [
+        start([*line, *others, "--distributed.process", str(number)], log, variables) for number, log in enumerate(logs)
+    ], logs
 
 
 def wait(processes, logs):
@@ -68,7 +76,7 @@ def assert_same_run(one, other):
     ],
 )
 def test_two_processes_of_four_devices_train_as_one_of_eight(inputs, alone, tmp_path, mesh, more):
-    processes, logs = two_processes(inputs, tmp_path / "run", mesh, *more)
+    processes, logs = two_processes(inputs, tmp_path, command(inputs, tmp_path / "run", *on(mesh), *more))
     assert wait(processes, logs) == [0, 0]
     assert_same_run(alone, tmp_path / "run")
     first, second = (log.read_text() for log in logs)
@@ -80,7 +88,7 @@ def test_two_processes_of_four_devices_train_as_one_of_eight(inputs, alone, tmp_
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_saves_one_step_and_a_process_alone_goes_on_from_it(inputs, alone, tmp_path):
     output = tmp_path / "run"
-    processes, logs = two_processes(inputs, output, (2, 2, 2))
+    processes, logs = two_processes(inputs, tmp_path, command(inputs, output, *on((2, 2, 2))))
     while len(metrics(output)) < 3 and all(process.poll() is None for process in processes):
         pass
     processes[1].terminate()
@@ -98,7 +106,7 @@ def test_a_signal_to_one_of_two_processes_saves_one_step_and_a_process_alone_goe
 
 @pytest.mark.slow
 def test_another_configuration_is_refused_by_every_process(inputs, alone, tmp_path):
-    processes, logs = two_processes(inputs, alone, (2, 2, 2), "--seed", 1)
+    processes, logs = two_processes(inputs, tmp_path, command(inputs, alone, *on((2, 2, 2)), "--seed", 1))
     assert wait(processes, logs) == [1, 1]
     for log in logs:
         assert "seed was 0 and is now 1" in log.read_text()
@@ -108,8 +116,32 @@ def test_another_configuration_is_refused_by_every_process(inputs, alone, tmp_pa
 def test_a_bad_line_ends_every_process_and_is_named_by_the_one_that_read_it(inputs, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_bytes((inputs / "trajectories.jsonl").read_bytes() + b"{}\n")
-    processes, logs = two_processes(inputs, tmp_path / "run", (2, 2, 2), "--trajectories", bad)
+    line = command(inputs, tmp_path / "run", *on((2, 2, 2)), "--trajectories", bad)
+    processes, logs = two_processes(inputs, tmp_path, line)
     assert wait(processes, logs) == [1, 1]
     first, second = (log.read_text() for log in logs)
     assert "bad.jsonl, line 41, field `schema`" in first
     assert f"Process 0 failed while encoding {bad}: its output says why" in second
+
+
+@pytest.mark.slow
+def test_two_processes_of_four_devices_score_as_one_of_eight(inputs, alone, tmp_path):
+    meshes = ["2", "2", "2", "1", "1", "8"]
+    given = [SCORING, "--prm", alone / "model", "--trajectories", inputs / "trajectories.jsonl", "--meshes", *meshes]
+    line = [sys.executable, *map(str, given)]
+    process = start(line, tmp_path / "log", environment(inputs, 8))
+    assert process.wait(DEADLINE) == 0, (tmp_path / "log").read_text()
+    expected = scored(tmp_path / "log")
+    processes, logs = two_processes(inputs, tmp_path, line)
+    assert wait(processes, logs) == [0, 0]
+    for log in logs:
+        for one, other in zip(expected, scored(log), strict=True):
+            assert other["tokens"] == one["tokens"]
+            assert other["query"] == one["query"]
+            np.testing.assert_allclose(np.concatenate(other["scores"]), np.concatenate(one["scores"]), atol=1e-5)
+
+
+def scored(log):
+    """What a process printed about each mesh, between the lines of libraries."""
+    (line,) = (line for line in log.read_text().splitlines() if line.startswith("[{"))
+    return json.loads(line)

@@ -1,4 +1,7 @@
-"""A tiny PRM and trajectories for it."""
+"""A tiny PRM and trajectories for it; makes `any_mesh_scoring` importable."""
+
+import pathlib
+import sys
 
 import jax
 import numpy as np
@@ -7,6 +10,8 @@ import pytest
 from agentprm_jax.data import ChatEncoder, Message, Trajectory, word_tokenizer
 from agentprm_jax.models import DecoderConfig, init_reward_model
 from agentprm_jax.scoring import Prm
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 WORDS = tuple("abcdefghijkl")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import tyro
 from agentprm_jax.commands.model_folder import find_model
 from agentprm_jax.commands.output import check_output, print_refused
 from agentprm_jax.scoring.config import ScoringConfig
+from agentprm_jax.training.config import MeshConfig
 
 if TYPE_CHECKING:
     from agentprm_jax.data.trajectory import TrajectoryWriter
@@ -26,7 +28,8 @@ class ScoreConfig:
     """Score every action of trajectories with a PRM.
 
     The same lines are written with promise and progress under `scores`; nothing else in them changes. OUTPUT appears
-    when it is complete; run the same command again to continue an interrupted one.
+    when it is complete; run the same command again to continue an interrupted one, on other devices if you like. A PRM
+    that does not fit on a device lies on several with --mesh.fsdp N or --mesh.tensor N.
     """
 
     trajectories: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TRAJECTORIES")]
@@ -39,6 +42,8 @@ class ScoreConfig:
     """Name under which the scores are written; unset takes the PRM's own."""
     scoring: Annotated[ScoringConfig, tyro.conf.arg(name="")] = field(default_factory=ScoringConfig)
     """Batches, and what to do about lines that cannot be scored."""
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    """Devices."""
     overwrite: bool = False
     """Whether a file that stands at OUTPUT is replaced."""
 
@@ -82,8 +87,15 @@ def main(config: ScoreConfig) -> None:
 
     from agentprm_jax.scoring.lines import LineScorer
     from agentprm_jax.scoring.prm import Prm
+    from agentprm_jax.training.mesh import make_constrain, make_mesh, parameter_shardings
 
-    prm = Prm.load(folder, tokens_per_batch=config.scoring.tokens_per_batch)
+    mesh = make_mesh(config.mesh)
+    prm = Prm.load(
+        folder,
+        shardings=functools.partial(parameter_shardings, mesh),
+        constrain=make_constrain(mesh),
+        tokens_per_batch=config.scoring.tokens_per_batch,
+    )
     scorer = LineScorer(prm, config.trajectories, config.scoring, config.name or prm.name)
     start = time.monotonic()
     _write(config, scorer, partial)

@@ -1,11 +1,13 @@
 """Where activations lie: what a forward pass is told of the devices that it is compiled for."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from jax.sharding import AbstractMesh, Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 LogicalAxes = tuple[str | None, ...]
+MeshAxes = str | tuple[str, ...] | None
 
 
 @runtime_checkable
@@ -43,6 +45,27 @@ class Unconstrained:
 
 
 unconstrained = Unconstrained()
+
+
+def sharding_of(constrain: Constrain, axes: LogicalAxes) -> NamedSharding | None:
+    """Where an array with these axes lies that is made outside a program; None: where JAX puts arrays by itself."""
+    return None if constrain.mesh is None else NamedSharding(constrain.mesh, constrain.spec(axes))
+
+
+def row_parts(constrain: Constrain) -> int:
+    """In how many equal parts the rows of a batch are cut, of which their number must be a multiple."""
+    return 1 if constrain.mesh is None else parts_along(constrain.mesh, constrain.spec(("batch",))[0])
+
+
+def parts_along(mesh: Mesh | AbstractMesh, axes: MeshAxes) -> int:
+    """In how many parts a dimension is cut that lies along these axes of a mesh."""
+    names = (axes,) if isinstance(axes, str) else axes or ()
+    return math.prod(mesh.shape[name] for name in names)
+
+
+def in_equal_parts(size: int, parts: int) -> int:
+    """The smallest multiple of `parts` that is not below `size`."""
+    return -(-size // parts) * parts
 
 
 def compiled_for(constrain: Constrain) -> str | None:

@@ -16,11 +16,13 @@ from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
 from agentprm_jax.models.draft import Draft, Drafts
 from agentprm_jax.models.parameters import Params, apply
-from agentprm_jax.models.placement import Constrain, unconstrained
+from agentprm_jax.models.placement import Constrain, sharding_of, unconstrained
 from agentprm_jax.models.rope import rotation
 
 Rows = Any
 """An array with a row for each slot or action: of NumPy where the host makes or reads it, of JAX inside a program."""
+_STORE_AXES = (None, None, "kv_heads", None, None)
+"""Every device that has rows to read may need any slot: slots lie whole, and are cut by heads alone."""
 
 
 class SlotStore(NamedTuple):
@@ -45,16 +47,20 @@ class Reading(NamedTuple):
     branches: Rows | None = None  # int32 [b, t]; 0 on what is appended, one number a continuation; None: all 0
 
 
-def init_store(config: DecoderConfig, slots: int, capacity: int) -> SlotStore:
-    """A store of empty slots."""
-    cache = init_cache(config, slots, capacity)
-    return SlotStore(cache.keys, cache.values)
+def init_store(config: DecoderConfig, slots: int, capacity: int, constrain: Constrain = unconstrained) -> SlotStore:
+    """A store of empty slots, on the mesh that programs are pinned to."""
+    cache = jax.eval_shape(partial(init_cache, config, slots, capacity))
+    place = sharding_of(constrain, _STORE_AXES)
+    return SlotStore(*(jnp.zeros(kept.shape, kept.dtype, device=place) for kept in (cache.keys, cache.values)))
 
 
-@partial(jax.jit, donate_argnames="store")
-def copy_slots(store: SlotStore, sources: Int[Array, "b"], targets: Int[Array, "b"]) -> SlotStore:
+@partial(jax.jit, static_argnames="constrain", donate_argnames="store")
+def copy_slots(
+    store: SlotStore, sources: Int[Array, "b"], targets: Int[Array, "b"], constrain: Constrain = unconstrained
+) -> SlotStore:
     """The store with slots copied, all at once; targets beyond the slots are dropped."""
-    return SlotStore(*(kept.at[:, targets].set(kept[:, sources], mode="drop") for kept in store))
+    copied = (kept.at[:, targets].set(kept[:, sources], mode="drop") for kept in store)
+    return SlotStore(*(constrain(kept, _STORE_AXES) for kept in copied))
 
 
 def read_into_slots(
@@ -81,13 +87,13 @@ def read_into_slots(
     steps = jnp.arange(reading.tokens.shape[1])
     columns = reading.begin[:, None] + steps
     cos, sin = rotation(config, columns if reading.positions is None else reading.positions)
-    past = _load_past(store, reading.slots, window) if window else None
+    past = _load_past(store, reading.slots, window, constrain) if window else None
     context = Context(cos, sin, None, reading.begin if window else None, reading.branches)
     hidden, present = apply(Decoder(config, constrain), decoder, reading.tokens, past, context)
     # In the order that a gather of columns has: row, column, layer, head, element.
     keys, values = (new.transpose(1, 3, 0, 2, 4) for new in present)
-    appended = steps < reading.counts[:, None]
-    return hidden, _written(store, reading.slots, keys, values, jnp.where(appended, columns, store.keys.shape[3]))
+    targets = jnp.where(steps < reading.counts[:, None], columns, store.keys.shape[3])
+    return hidden, _written(store, reading.slots, keys, values, targets, constrain)
 
 
 def load_drafts(
@@ -115,11 +121,12 @@ def save_said(store: SlotStore, slots: Int[Array, "b"], drafts: Drafts, real: Bo
     return _written(store, slots, keys, values, jnp.where(real, columns, store.keys.shape[3]))
 
 
-def _load_past(store: SlotStore, slots: Int[Array, "b"], window: int) -> Past:
-    """The first `window` columns of the given slots."""
+def _load_past(store: SlotStore, slots: Int[Array, "b"], window: int, constrain: Constrain) -> Past:
+    """The first `window` columns of the given slots, each with its row."""
     # Indexed by layer too, the gather writes its result in the order that it is used in, instead of row by row.
     layers = jnp.arange(store.keys.shape[0])[:, None]
-    return Past(*(kept.at[layers, slots, :, :window].get(mode="clip") for kept in store))
+    loaded = (kept.at[layers, slots, :, :window].get(mode="clip") for kept in store)
+    return Past(*(constrain(kept, (None, "batch", "kv_heads", None, None)) for kept in loaded))
 
 
 def _written(
@@ -128,10 +135,12 @@ def _written(
     keys: Shaped[Array, "b t l k e"],
     values: Shaped[Array, "b t l k e"],
     columns: Int[Array, "b t"],
+    constrain: Constrain = unconstrained,
 ) -> SlotStore:
     places = (slice(None), slots[:, None], slice(None), columns)
 
     def saved(kept: Array, new: Array) -> Array:
-        return kept.at[places].set(jax.lax.bitcast_convert_type(new, kept.dtype), mode="drop")
+        bits = constrain(jax.lax.bitcast_convert_type(new, kept.dtype), (None, None, None, "kv_heads", None))
+        return constrain(kept.at[places].set(bits, mode="drop"), _STORE_AXES)
 
     return SlotStore(saved(store.keys, keys), saved(store.values, values))

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Int32
 
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, values_of
-from agentprm_jax.models.placement import Constrain, unconstrained
+from agentprm_jax.models.placement import Constrain, in_equal_parts, unconstrained
 from agentprm_jax.models.prefill_plan import at_least, plan_batches
 from agentprm_jax.models.slot_store import Reading, SlotStore, copy_slots, init_store, read_into_slots
 from agentprm_jax.models.slots import Prompts, SlotTable
@@ -29,18 +29,20 @@ class Sizes(NamedTuple):
     Attributes:
         slots: conversations that are kept.
         capacity: most tokens of one, without the action that is read after it.
-        tokens_per_batch: tokens of a full call; at least one row is taken.
+        tokens_per_batch: tokens of a full call on all devices; at least one row is taken.
+        row_parts: number that divides the number of rows of every call.
     """
 
     slots: int
     capacity: int
     tokens_per_batch: int
+    row_parts: int
 
     @classmethod
-    def for_conversations_of(cls, tokens: int, kept_tokens: int, tokens_per_batch: int) -> "Sizes":
+    def for_conversations_of(cls, tokens: int, kept_tokens: int, tokens_per_batch: int, row_parts: int = 1) -> "Sizes":
         """Sizes for conversations of so many tokens that grow."""
         capacity = doubling(_SMALLEST_CAPACITY, 2 * tokens)[-1]
-        return cls(max(1, kept_tokens // capacity), capacity, tokens_per_batch)
+        return cls(max(1, kept_tokens // capacity), capacity, tokens_per_batch, row_parts)
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -59,7 +61,7 @@ class Sizes(NamedTuple):
     def row_counts(self, columns: int, window: int) -> tuple[int, ...]:
         """Numbers of rows of so many columns: an eighth of a full call, or all of it."""
         full = max(1, min(self.tokens_per_batch // columns, _MOST_PAIRS // (columns * max(window, columns))))
-        return tuple(sorted({-(-full // 8), full}))
+        return tuple(sorted({in_equal_parts(size, self.row_parts) for size in (-(-full // 8), full)}))
 
 
 class Read(NamedTuple):
@@ -86,9 +88,9 @@ def read_pieces(
     window: int,
     constrain: Constrain = unconstrained,
 ) -> tuple[Float[Array, "b t"], SlotStore]:
-    """Values at all tokens of a reading, float32, and the store; see `read_into_slots`."""
+    """Values at all tokens of a reading, float32, whole on every device, and the store; see `read_into_slots`."""
     hidden, store = read_into_slots(config, params["decoder"], store, reading, window, constrain)
-    return values_of(config, params, hidden), store
+    return constrain(values_of(config, params, hidden), (None, None)), store
 
 
 class ConversationReader:
@@ -105,7 +107,7 @@ class ConversationReader:
         self._params = params
         self._constrain = constrain
         self._table = SlotTable(sizes.slots, sizes.capacity)
-        self._store = init_store(config, sizes.slots, sizes.capacity)
+        self._store = init_store(config, sizes.slots, sizes.capacity, constrain)
 
     def read(self, stems: Sequence[bytes], actions: Sequence[Sequence[Sequence[int]]]) -> Read:
         """Reads actions.
@@ -152,7 +154,10 @@ class ConversationReader:
         if len(moved):
             size = at_least(self.sizes.copy_counts, len(moved))
             self._store = copy_slots(
-                self._store, padded(sources[moved], size), padded(slots[moved], size, self.sizes.slots)
+                self._store,
+                padded(sources[moved], size),
+                padded(slots[moved], size, self.sizes.slots),
+                constrain=self._constrain,
             )
         return slots, matched
 

@@ -13,7 +13,8 @@ from agentprm_jax.data.tokenizer_files import check_vocabulary
 from agentprm_jax.data.trajectory import Message, Trajectory
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
-from agentprm_jax.models.placement import Constrain, unconstrained
+from agentprm_jax.models.loading import Shardings
+from agentprm_jax.models.placement import Constrain, row_parts, unconstrained
 from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.scoring.config import KEPT_TOKENS, TOKENS_PER_BATCH
 from agentprm_jax.scoring.conversations import ConversationReader, Sizes
@@ -25,6 +26,9 @@ _TOKEN_BYTES = 4
 
 class Prm:
     """A trained reward model (AgentPRM, arXiv 2511.08325), read at the end-of-turn token of every action.
+
+    One that does not fit on a device lies on a mesh of them, of one process or of several. Where there are several, all
+    must make the same calls with the same arguments in the same order, and each gets all scores.
 
     Attributes:
         config: shape of the decoder.
@@ -51,7 +55,7 @@ class Prm:
         kept_tokens: int = KEPT_TOKENS,
         constrain: Constrain = unconstrained,
     ):
-        """Puts the parameters on the device.
+        """Puts the parameters on the device, unless they lie on devices already.
 
         Args:
             config: shape of the decoder.
@@ -61,9 +65,9 @@ class Prm:
             name: name of the scorer.
             method: how it was trained.
             training: whatever else is worth keeping; JSON.
-            tokens_per_batch: tokens of a full forward pass.
+            tokens_per_batch: tokens of a full forward pass on all devices.
             kept_tokens: room for conversations whose keys and values are kept; memory is taken by the first call of
-                `score_conversations`.
+                `score_conversations`. A mesh shares it by key-value heads along its axis `tensor` alone.
             constrain: pins activations to the mesh that the parameters lie on.
 
         Raises:
@@ -94,21 +98,29 @@ class Prm:
         cls,
         directory: str | os.PathLike[str],
         *,
+        shardings: Shardings | None = None,
+        constrain: Constrain = unconstrained,
         tokens_per_batch: int = TOKENS_PER_BATCH,
         kept_tokens: int = KEPT_TOKENS,
     ) -> "Prm":
-        """Reads a PRM that `save` wrote.
+        """Reads a PRM that `save` wrote, onto one device or straight into its parts on the devices of a mesh.
+
+        With a mesh of `training.make_mesh`, shardings are `functools.partial(training.parameter_shardings, mesh)` and
+        `constrain` is `training.make_constrain(mesh)`.
 
         Args:
             directory: the folder.
-            tokens_per_batch: tokens of a full forward pass.
+            shardings: where the parameters shall lie, as in `load_pretrained`; None is one device.
+            constrain: pins activations to the mesh that the parameters lie on.
+            tokens_per_batch: tokens of a full forward pass on all devices.
             kept_tokens: room for conversations whose keys and values are kept.
 
         Raises:
             FileNotFoundError: the folder or a file of it is missing.
-            ValueError: a file is damaged, the model is a language model, or tokenizer and model do not belong together.
+            ValueError: a file is damaged, the model is a language model, tokenizer and model do not belong together, or
+                the parameters cannot be cut as the shardings say.
         """
-        config, params, encoder, record = load_prm(directory)
+        config, params, encoder, record = load_prm(directory, shardings)
         return cls(
             config,
             params,
@@ -119,6 +131,7 @@ class Prm:
             training=record.training,
             tokens_per_batch=tokens_per_batch,
             kept_tokens=kept_tokens,
+            constrain=constrain,
         )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
@@ -199,7 +212,8 @@ class Prm:
         """A reader with room for conversations of so many tokens; the one at hand unless they have outgrown it."""
         if self._reader is None or self._reader.sizes.capacity < tokens:
             self._reader = None  # first, so that memory for both is never needed
-            sizes = Sizes.for_conversations_of(tokens, self._kept_tokens, self._tokens_per_batch)
+            parts = row_parts(self._constrain)
+            sizes = Sizes.for_conversations_of(tokens, self._kept_tokens, self._tokens_per_batch, parts)
             self._reader = ConversationReader(self.config, self._params, sizes, self._constrain)
         return self._reader
 

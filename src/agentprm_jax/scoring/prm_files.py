@@ -14,7 +14,7 @@ from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
-from agentprm_jax.models.loading import load_pretrained
+from agentprm_jax.models.loading import Shardings, load_pretrained
 
 PRM = "prm.json"
 SCHEMA = "agentprm.prm/1"
@@ -61,8 +61,12 @@ def save_prm(
     os.replace(draft, folder / PRM)
 
 
-def load_prm(directory: str | os.PathLike[str]) -> PrmParts:
+def load_prm(directory: str | os.PathLike[str], shardings: Shardings | None = None) -> PrmParts:
     """Reads a PRM.
+
+    Args:
+        directory: the folder.
+        shardings: where the parameters shall lie, as in `load_pretrained`; None leaves them in the memory of the host.
 
     Raises:
         FileNotFoundError: the folder or a file of it is missing.
@@ -75,7 +79,7 @@ def load_prm(directory: str | os.PathLike[str]) -> PrmParts:
             f"There is no PRM in {folder}: expected a folder that `Prm.save` wrote, got {_kind(folder)}."
         )
     record = _read_record(folder)
-    config, params = load_pretrained(folder)
+    config, params = load_pretrained(folder, shardings)
     if "value_head" not in params:
         raise ValueError(
             f"{folder} holds a language model: expected a reward model, with a value head "

@@ -12,7 +12,7 @@ from agentprm_jax.data.encode import EncodedTrajectory
 from agentprm_jax.data.packing import ROW_LENGTHS, assign_rows
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, gather_tokens, hidden_states, values_of
-from agentprm_jax.models.placement import Constrain, unconstrained
+from agentprm_jax.models.placement import Constrain, in_equal_parts, row_parts, unconstrained
 
 _SHORTEST_ROW = 256
 
@@ -33,9 +33,9 @@ class ReadoutRows(NamedTuple):
 def read_rows(
     config: DecoderConfig, params: Params, rows: ReadoutRows, constrain: Constrain = unconstrained
 ) -> Float[Array, "b u"]:
-    """Values at the read-outs of each row, float32."""
+    """Values at the read-outs of each row, float32, whole on every device."""
     hidden = hidden_states(config, params["decoder"], rows.tokens, rows.positions, rows.segments, constrain)
-    return values_of(config, params, gather_tokens(hidden, rows.readouts))
+    return constrain(values_of(config, params, gather_tokens(hidden, rows.readouts)), (None, None))
 
 
 def read_values(
@@ -48,14 +48,15 @@ def read_values(
     """The value at every read-out of every trajectory.
 
     One forward pass values all steps of the trajectories in it. Shapes come from a closed set: trajectories share rows
-    of a standard length, a batch is full or a quarter or a sixteenth of that, and its rows have room for a power of two
-    of read-outs.
+    of a standard length, a batch is full or a quarter or a sixteenth of that (rounded up where a mesh cuts it into
+    equal parts), and its rows have room for a power of two of read-outs. In a run of several processes all give the
+    same trajectories, and each gets all values.
 
     Args:
         config: shape of the decoder.
         params: a reward model.
         trajectories: what to value; see `up_to_last_action`.
-        tokens_per_batch: tokens of a full forward pass; at least one row is taken.
+        tokens_per_batch: tokens of a full forward pass on all devices; at least one row is taken.
         constrain: pins activations to the mesh that the parameters lie on.
 
     Returns:
@@ -95,7 +96,7 @@ def _read_group(
     rows = list(assign_rows([len(one.tokens) for one in trajectories], length))
     room = _power_of_two(max(sum(len(trajectories[member].readouts) for member in row) for row in rows))
     waiting = []
-    for chosen in _batches(rows, full):
+    for chosen in _batches(rows, full, row_parts(constrain)):
         laid = _lay_out([[trajectories[member] for member in row] for row in chosen], length, room)
         waiting.append((chosen, read_rows(config, params, laid, constrain)))
     for chosen, lines in waiting:
@@ -107,11 +108,15 @@ def _read_group(
                 start = stop
 
 
-def _batches(rows: Sequence[list[int]], full: int) -> Iterator[list[list[int]]]:
-    """The rows of each batch; what is left over fills up the smallest batch that holds it, with empty rows."""
-    for start in range(0, len(rows), full):
-        chosen = list(rows[start : start + full])
-        size = min(size for size in (full, -(-full // 4), -(-full // 16)) if size >= len(chosen))
+def _batches(rows: Sequence[list[int]], full: int, parts: int) -> Iterator[list[list[int]]]:
+    """The rows of each batch; what is left over fills up the smallest batch that holds it, with empty rows.
+
+    The number of rows is a multiple of `parts`.
+    """
+    sizes = [in_equal_parts(size, parts) for size in (-(-full // 16), -(-full // 4), full)]
+    for start in range(0, len(rows), sizes[-1]):
+        chosen = list(rows[start : start + sizes[-1]])
+        size = next(size for size in sizes if size >= len(chosen))
         yield chosen + [[] for _ in range(size - len(chosen))]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from agentprm_jax.models.placement import Constrain, LogicalAxes
+from agentprm_jax.models.placement import Constrain, LogicalAxes, MeshAxes, parts_along
 from agentprm_jax.training.config import MeshConfig
 
 PyTree = Any
@@ -23,7 +23,7 @@ ROW_AXES = ("data", "fsdp")
 CUTTING_AXES = ("fsdp", "tensor")
 """Axes of the mesh along which parameters are cut."""
 
-RULES: Mapping[str, str | tuple[str, ...] | None] = {
+RULES: Mapping[str, MeshAxes] = {
     # parameters
     "embed": "fsdp",
     "mlp": "tensor",
@@ -125,7 +125,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 def row_shards(mesh: Mesh) -> int:
     """Returns in how many parts the rows of a batch are cut."""
-    return int(np.prod([mesh.shape[axis] for axis in ROW_AXES]))
+    return parts_along(mesh, ROW_AXES)
 
 
 def row_share(mesh: Mesh) -> tuple[int, int]:
@@ -193,14 +193,9 @@ def _parameter_sharding(mesh: Mesh, path: str, axes: LogicalAxes, shape: tuple[i
         raise ValueError(f"{where} needs {len(shape)} logical axes, got {axes}.")
     sharding = NamedSharding(mesh, partition_spec(axes, where))
     for name, size, target in zip(axes, shape, sharding.spec, strict=True):
-        parts = _parts(mesh, target)
+        parts = parts_along(mesh, target)
         if size % parts:
             raise ValueError(
                 f"{where}: its axis {name!r} of size {size} cannot be cut into {parts} equal parts ({target})."
             )
     return sharding
-
-
-def _parts(mesh: Mesh, target: str | tuple[str, ...] | None) -> int:
-    names = (target,) if isinstance(target, str) else target or ()
-    return int(np.prod([mesh.shape[name] for name in names]))
