@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+
 
 def run_command(main: Callable[..., Any], config: Any, interrupted: str | None = None) -> None:
     """Calls `main(config)`; an error of input, files or a full disk ends the process with its message alone.
@@ -32,6 +34,5 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
 def answer(error: BaseException) -> str:
     """The kind of an error and its message; with advice where a full disk speaks in the system's own words."""
     text = f"{type(error).__name__}: {error}"
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    bare = full and error.strerror == os.strerror(error.errno)
+    bare = isinstance(error, OSError) and error.strerror in _FULL
     return f"{text}. Make room, then run the same command again." if bare else text
