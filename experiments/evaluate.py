@@ -104,10 +104,18 @@ def main(config: EvaluateConfig, stages: Sequence[Stage] = (), headline: str = "
     """Measures what is missing, then reports."""
     from agentprm_jax.reporting.progress import progress
 
+    claim(config)
     jobs = measurement_names(config)
     for name in progress(jobs, "evaluate", total=len(jobs)):
         measure(config, name)
     return report(config, stages, headline)
+
+
+def claim(config: EvaluateConfig) -> None:
+    """Notes in OUTPUT what is evaluated there, or raises RunMismatch if that is something else."""
+    from agentprm_jax.reporting.stage import StageFolder
+
+    StageFolder(config.output, "evaluate", config, ignore=("output", "mesh"))
 
 
 def measurement_names(config: EvaluateConfig) -> list[str]:

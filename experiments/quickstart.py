@@ -44,6 +44,7 @@ def main(config: QuickstartConfig) -> None:
 
     jobs = plan(config)
     StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
+    evaluate.claim(evaluation(config))
     names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
     for _ in progress(names, "stages", total=len(jobs)):
         pass

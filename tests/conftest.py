@@ -6,7 +6,12 @@ and looks up, so that (3, 4) is before it and (4, 5) to its right.
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Tests compile far more than they run: what they and the processes that they start compile is not optimised.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
-"""Beam search whose proposals come from a server that fails now and then."""
+"""Evaluations: whose proposals come from a server that fails now and then, and in whose folder."""
 
 import dataclasses
 
 import pytest
-from evaluate import EvaluateConfig, measure, proposer
+from evaluate import EvaluateConfig, claim, measure, proposer
 
 from agentprm_jax.actors import ActorUnavailable
 from agentprm_jax.actors.config import RemoteConfig
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.reporting.evaluation import read_evaluation
+from agentprm_jax.training.config import MeshConfig
+from agentprm_jax.training.record import RunMismatch
 from tests.chat_server import Reply, completion, failed
 
 TASKS = 3
@@ -86,3 +88,10 @@ def test_a_path_that_never_gets_an_answer_ends_the_measurement_and_a_later_start
 def test_a_remote_actor_without_a_model_is_refused_before_anything_is_written(config):
     with pytest.raises(ValueError, match=r"EvaluateConfig\.remote\.model must name a model"):
         dataclasses.replace(config, remote=RemoteConfig())
+
+
+def test_an_evaluation_goes_on_on_other_devices_but_not_as_another_one(config):
+    claim(config)
+    claim(dataclasses.replace(config, mesh=MeshConfig(tensor=2)))
+    with pytest.raises(RunMismatch, match="temperature was 0.7 and is now 1.0"):
+        claim(dataclasses.replace(config, temperature=1.0))

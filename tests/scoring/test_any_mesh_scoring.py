@@ -21,7 +21,6 @@ from agentprm_jax.training import MeshConfig, make_constrain, make_mesh, paramet
 from agentprm_jax.training.mesh import MESH_AXES
 
 SCRIPT = pathlib.Path(__file__).parent / "any_mesh_scoring.py"
-QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 EIGHT = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
 SIZES = {"tokens_per_batch": 256, "kept_tokens": 1 << 12}
 
@@ -46,7 +45,7 @@ def on_eight(folder, made, *meshes):
     write_trajectories(folder / "made.jsonl", made)
     shapes = [str(size) for mesh in meshes for size in mesh]
     given = ["--prm", folder, "--trajectories", folder / "made.jsonl", "--meshes", *shapes]
-    devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": QUICK_COMPILATION}
+    devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
     done = subprocess.run([sys.executable, SCRIPT, *given], capture_output=True, text=True, check=False, env=devices)
     assert done.returncode == 0, done.stderr
     assert "full rematerialization" not in done.stderr
