@@ -93,5 +93,5 @@ def test_a_remote_actor_without_a_model_is_refused_before_anything_is_written(co
 def test_an_evaluation_goes_on_on_other_devices_but_not_as_another_one(config):
     claim(config)
     claim(dataclasses.replace(config, mesh=MeshConfig(tensor=2)))
-    with pytest.raises(RunMismatch, match="temperature was 0.7 and is now 1.0"):
+    with pytest.raises(RunMismatch, match=r"temperature was 0\.7 and is now 1\.0"):
         claim(dataclasses.replace(config, temperature=1.0))
