@@ -29,6 +29,7 @@ from collect import TRAJECTORIES, check_remote, find_actor
 
 from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.loading import load_on_mesh
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.training.config import MeshConfig
 
@@ -136,16 +137,12 @@ def measure(config: EvaluateConfig, name: str) -> None:
 def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
     """Scores the pool and searches with one PRM."""
     from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
-    from agentprm_jax.scoring import Prm
-    from agentprm_jax.training import make_constrain, make_mesh, parameter_shardings
 
     path = folder / f"{prm_folder.name}.json"
     if path.exists():
         return
     start = time.monotonic()
-    mesh = make_mesh(config.mesh)
-    shardings = functools.partial(parameter_shardings, mesh)
-    prm = Prm.load(prm_folder / "model", shardings=shardings, constrain=make_constrain(mesh))
+    prm = load_on_mesh(prm_folder / "model", config.mesh)
     method, seed = prm.name.rsplit("-", 1)
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored

@@ -48,7 +48,8 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iter
     """Runs all jobs in `workers` processes, in the order given where nothing is missing; yields names as jobs end.
 
     Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log, compiled
-    programs to `cache`, from where other workers and later runs take them. Workers end when this process does, however
+    programs to `cache`, from where other workers and later runs take them, and its memory comes in large pages unless
+    the environment has settings for glibc. Workers end when this process does, however
     it ends; an interrupt is passed on to the jobs that are running, so that they save what they have.
 
     Raises:

@@ -12,7 +12,7 @@ from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.config import OptimizerConfig
 
 LEVELS = ("ActionObjDoor", "PickupLoc", "GoToLocalS8N7", "OpenDoorsOrderN4Debug")
-FEW_SHAPES = SamplerConfig(slots=1024, prefill_lengths=(16, 32, 128), smallest_window=256, capacity=512)
+FEW_SHAPES = SamplerConfig(slots=1024, prefill_lengths=(16, 32, 128), smallest_window=256)
 """Sampling from a small model, of which a program takes longer to compile than to run."""
 FIRST_SEED = {"test": 0, "development": 10_000, "demonstrations": 100_000, "train": 200_000}
 

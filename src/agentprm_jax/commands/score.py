@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import tyro
 
+from agentprm_jax.commands.loading import load_on_mesh
 from agentprm_jax.commands.model_folder import find_model
 from agentprm_jax.commands.output import check_output, print_refused
 from agentprm_jax.scoring.config import ScoringConfig
@@ -86,16 +86,8 @@ def main(config: ScoreConfig) -> None:
     _claim(partial, note, _what(config, folder))
 
     from agentprm_jax.scoring.lines import LineScorer
-    from agentprm_jax.scoring.prm import Prm
-    from agentprm_jax.training.mesh import make_constrain, make_mesh, parameter_shardings
 
-    mesh = make_mesh(config.mesh)
-    prm = Prm.load(
-        folder,
-        shardings=functools.partial(parameter_shardings, mesh),
-        constrain=make_constrain(mesh),
-        tokens_per_batch=config.scoring.tokens_per_batch,
-    )
+    prm = load_on_mesh(folder, config.mesh, tokens_per_batch=config.scoring.tokens_per_batch)
     scorer = LineScorer(prm, config.trajectories, config.scoring, config.name or prm.name)
     start = time.monotonic()
     _write(config, scorer, partial)

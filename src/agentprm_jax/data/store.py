@@ -1,7 +1,6 @@
 """Encoded trajectories on disk: blocks of records, of which memory holds a few numbers per trajectory."""
 
 import copy
-import errno
 import functools
 import hashlib
 import os
@@ -18,7 +17,7 @@ from jaxtyping import Float32, Float64, Int32, UInt64
 
 from agentprm_jax.data.batch import Example
 from agentprm_jax.data.encode import EncodedTrajectory
-from agentprm_jax.data.writing import whole_folder
+from agentprm_jax.data.writing import advice_on, whole_folder
 
 RECORDS, INDEX = "records.msgpack", "index.npz"
 
@@ -223,11 +222,9 @@ def _explained(block: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "Make room, or choose another disk" if full else "Check the path and its permissions"
         raise StoreWriteError(
             error.errno,
-            f"Encoding stopped: {error}. The blocks that were finished before are whole. {advice}, and run the same "
-            "command again",
+            f"Encoding stopped: {error}. The blocks that were finished before are whole. {advice_on(error)}, and run "
+            "the same command again",
             str(block),
         ) from error

@@ -268,6 +268,12 @@ def _compressed(raw: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
             yield raw
 
 
+def advice_on(error: OSError) -> str:
+    """What to do where a file could not be written: on a full disk make room."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "Make room, or choose another disk" if full else "Check the path and its permissions"
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turns an operating system error into one paragraph that says what is left and what to do."""
@@ -276,12 +282,10 @@ def _explained(path: Path) -> Iterator[None]:
     except TrajectoryWriteError:
         raise
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "Make room, or choose another disk" if full else "Check the path and its permissions"
         raise TrajectoryWriteError(
             error.errno,
             f"Writing trajectories failed: {error}. Nothing that was written before is lost, and the "
-            f"file, if it exists, holds whole lines only. {advice}, and run the same command again",
+            f"file, if it exists, holds whole lines only. {advice_on(error)}, and run the same command again",
             str(path),
         ) from error
 
