@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from gae_implementations import ADD, ANY_DTYPE, GROUPS, IMPLEMENTATIONS, OURS, Call, make_case
+from gae_implementations import ADD, ANY_DTYPE, GROUPS, IMPLEMENTATIONS, OURS, OURS_BY_STEP, Call, make_case
 from gae_report import NAME, Measured, goals, markdown, times_figure
 from gae_tpu import compile_for_tpu
 from goals import RUNS, write_goals
@@ -68,7 +68,7 @@ def benchmark(
         members = [name for name in GROUPS[group] if name in names and (dtype == "float32" or name in ANY_DTYPE)]
         functions = dict(available(members, shape, dtype, missing))
         measured = Measured(group, shape, dtype, {})
-        if set(functions) - {OURS} or group == "JAX":
+        if set(functions) - {OURS, OURS_BY_STEP} or group == "JAX":
             measured = measured._replace(timings=take_turns(functions, turns, seconds))
             check_agreement(functions, dtype)  # afterwards, so that the first call is the one that is timed
             results.append(measured)

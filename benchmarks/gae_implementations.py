@@ -1,7 +1,8 @@
 """Everything that computes advantages here: ours, other libraries, and loops written anew from published formulas.
 
 All get the same numbers: one constant discount, and the value 0 behind the last step, which is all that the torch loops
-know. Ours, rlax and numba take the discounts as an array none the less. Packages are imported when they are asked for.
+know. Ours is given the discount as that one number, and beside it as an array with a discount for every step, as rlax
+and numba are. Packages are imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 GAMMA, LAM = 0.99, 0.95
-OURS, ADD = "agentprm-jax", "adding two arrays"
+OURS, OURS_BY_STEP, ADD = "agentprm-jax", "agentprm-jax, a discount a step", "adding two arrays"
 
 Call = Callable[[], Any]
 
@@ -45,7 +46,17 @@ def add(case: Case, dtype: str) -> Call:
 
 
 def ours(case: Case, dtype: str) -> Call:
-    """`agentprm_jax.numerics.targets.gae`."""
+    """`agentprm_jax.numerics.targets.gae` with one discount."""
+    import jax.numpy as jnp
+
+    from agentprm_jax.numerics.targets import gae
+
+    once = functools.partial(gae, discounts=GAMMA, lam=LAM)
+    return _jitted(once, jnp.asarray(case.rewards, dtype), jnp.asarray(case.values, dtype))
+
+
+def ours_by_step(case: Case, dtype: str) -> Call:
+    """The same with a discount for every step, which may end episodes inside a row."""
     import jax.numpy as jnp
 
     from agentprm_jax.numerics.targets import gae
@@ -149,6 +160,7 @@ def numba_parallel(case: Case, _: str) -> Call:
 IMPLEMENTATIONS: Mapping[str, Callable[[Case, str], Call]] = {
     ADD: add,
     OURS: ours,
+    OURS_BY_STEP: ours_by_step,
     "rlax": rlax,
     "TRL": trl,
     "OpenRLHF": openrlhf,
@@ -160,14 +172,14 @@ IMPLEMENTATIONS: Mapping[str, Callable[[Case, str], Call]] = {
 """By name: makes a function that does the work once and returns the advantages when they are there."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "JAX": (ADD, OURS, "rlax"),
-    "torch": (OURS, "TRL", "OpenRLHF", "verl", "torchrl"),
-    "numba": (OURS, "numba", "numba, all cores"),
+    "JAX": (ADD, OURS, OURS_BY_STEP, "rlax"),
+    "torch": (OURS, OURS_BY_STEP, "TRL", "OpenRLHF", "verl", "torchrl"),
+    "numba": (OURS, OURS_BY_STEP, "numba", "numba, all cores"),
 }
 """Who takes turns with whom. In one group with torch and numba, adding two arrays of [4096, 32] took several times as
 long as without them: so JAX is measured first, before either is loaded, and each of them beside ours alone."""
 
-ANY_DTYPE = (ADD, OURS)
+ANY_DTYPE = (ADD, OURS, OURS_BY_STEP)
 """Those that are measured with other inputs than float32 as well; the others would compute in that precision."""
 
 

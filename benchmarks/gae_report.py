@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from gae_implementations import ADD, GROUPS, OURS
+from gae_implementations import ADD, GROUPS, OURS, OURS_BY_STEP
 from gae_tpu import MISSING, Compiled
 from goals import Goal, Side, goals_table, grid, ratio_goal, show_ratio
 from measuring import Timing, paired_ratio
@@ -30,6 +30,7 @@ FASTER_THAN: Mapping[str, float] = {
     "numba, all cores": 1.0,
 }
 """Times as long as ours that every other implementation should take, at least."""
+DISCOUNTS_AS_ARRAY = (OURS_BY_STEP, "rlax", "numba", "numba, all cores")
 NAME = "gae"
 HEADER = ("", "time", "quickest", "bandwidth", "first call", "of adding", "of ours")
 
@@ -55,18 +56,9 @@ def goals(measured: Measured, missing: Mapping[str, str]) -> list[Goal]:
         measured: the timings; goals of implementations that are neither there nor missing were not asked for.
         missing: implementations that could not be measured, and why.
     """
-    timings, members = measured.timings, GROUPS[measured.group]
     found = []
-    if ADD in timings and OURS in timings:
-        words = f"{measured.title}, of adding two arrays"
-        found.append(ratio_goal(NAME, words, "at most", MOST_OF_ADD, paired_ratio(timings[OURS], timings[ADD])))
-    for other, least in FASTER_THAN.items():
-        side: Side = "at least" if least > 1 else "more than"
-        words = f"{measured.title}, as fast as {other}"
-        if other in timings and OURS in timings:
-            found.append(ratio_goal(NAME, words, side, least, paired_ratio(timings[other], timings[OURS])))
-        elif other in missing and other in members and measured.dtype == "float32":
-            found.append(ratio_goal(NAME, words, side, least, missing[other]))
+    for ours in [name for name in (OURS, OURS_BY_STEP) if name in measured.timings] or [OURS]:
+        found += _goals_of(ours, measured, missing)
     return found
 
 
@@ -79,7 +71,10 @@ def markdown(results: Sequence[Measured], found: Iterable[Goal], tpu: Sequence[C
 
 
 def times_figure(results: Sequence[Measured]) -> Figure:
-    """Bars of the median time of every implementation, one panel a shape and dtype, on a logarithmic axis."""
+    """Bars of the median time of every implementation, one panel a shape and dtype, on a logarithmic axis.
+
+    Beside each bar stand its time, the bandwidth that it comes to, and how many times as long as ours it takes.
+    """
     with plot_style():
         figure = new_figure(7.2, 0.9 + sum(0.5 + 0.24 * len(measured.timings) for measured in results))
         panels = figure.subplots(
@@ -88,17 +83,42 @@ def times_figure(results: Sequence[Measured]) -> Figure:
         for axes, measured in zip(panels[:, 0], results, strict=True):
             names = list(measured.timings)[::-1]
             times = [1e3 * measured.timings[name].median for name in names]
-            colours = [{OURS: SUCCESS, ADD: FAILURE}.get(name, MUTED) for name in names]
+            colours = [{OURS: SUCCESS, OURS_BY_STEP: SUCCESS, ADD: FAILURE}.get(name, MUTED) for name in names]
             axes.barh(names, times, color=colours, height=0.7)
             axes.set_xscale("log")
-            axes.set_xlim(min(times) / 2, max(times) * 4)
-            for height, seconds in enumerate(times):
-                axes.text(seconds * 1.08, height, f"{seconds:.3g} ms", va="center", fontsize=8)
+            axes.set_xlim(min(times) / 2, max(times) * 20)
+            for height, (name, time) in enumerate(zip(names, times, strict=True)):
+                axes.text(time * 1.08, height, _label(name, measured), va="center", fontsize=8)
             axes.set_title(f"{measured.title}, {measured.group}")
             axes.grid(False)
             axes.set_xticks([])
             axes.minorticks_off()
     return figure
+
+
+def _label(name: str, measured: Measured) -> str:
+    seconds = measured.timings[name].median
+    bandwidth = _bytes_moved(name, measured) / seconds / 1e9
+    ratio = paired_ratio(measured.timings[name], measured.timings[OURS]).value if OURS in measured.timings else None
+    beside = "" if ratio is None or name == OURS else f", {ratio:.3g} times ours"
+    return f"{1e3 * seconds:.3g} ms, {bandwidth:.3g} GB/s{beside}"
+
+
+def _goals_of(ours: str, measured: Measured, missing: Mapping[str, str]) -> list[Goal]:
+    timings, members = measured.timings, GROUPS[measured.group]
+    title = measured.title + ("" if ours == OURS else ", a discount a step")
+    found = []
+    if ADD in timings and ours in timings:
+        ratio = paired_ratio(timings[ours], timings[ADD])
+        found.append(ratio_goal(NAME, f"{title}, of adding two arrays", "at most", MOST_OF_ADD, ratio))
+    for other, least in FASTER_THAN.items():
+        side: Side = "at least" if least > 1 else "more than"
+        words = f"{title}, as fast as {other}"
+        if other in timings and ours in timings:
+            found.append(ratio_goal(NAME, words, side, least, paired_ratio(timings[other], timings[ours])))
+        elif other in missing and other in members and measured.dtype == "float32":
+            found.append(ratio_goal(NAME, words, side, least, missing[other]))
+    return found
 
 
 def _rows(measured: Measured) -> list[tuple[str, ...]]:
@@ -120,19 +140,21 @@ def _rows(measured: Measured) -> list[tuple[str, ...]]:
 
 
 def _bytes_moved(name: str, measured: Measured) -> int:
-    """What must be read and written at least: two arrays in and one out, or three in and one out."""
+    """What must be read and written at least: rewards, values, discounts unless there is only one, and advantages."""
     size = 2 if measured.dtype == "bfloat16" else 4
     elements = int(np.prod(measured.shape))
-    return elements * 3 * size if name == ADD else elements * (3 * size + 4)
+    read = 3 if name in DISCOUNTS_AS_ARRAY else 2
+    return elements * (read * size + (size if name == ADD else 4))
 
 
 def _tpu_table(compiled: Sequence[Compiled]) -> str:
-    header = ("", "sequential steps", "flops", "bytes accessed", "bytes that must move", "temporaries")
+    header = ("", "discounts", "sequential steps", "flops", "bytes accessed", "bytes that must move", "temporaries")
     return grid(
         header,
         [
             (
                 f"[{one.shape[0]}, {one.shape[1]}]",
+                one.discounts,
                 f"{one.steps:,}",
                 f"{one.flops / 1e6:.3g} M",
                 f"{one.bytes_accessed / 1e6:.3g} MB",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 TOPOLOGY = "v5p:2x4x4"
 """The smallest slice whose description is asked for; the program is compiled for one chip of it."""
+ONE, BY_STEP = "one", "a step"
 MISSING = "No TPU report: the package libtpu is not installed (it needs Python 3.12 or newer and Linux)."
 
 
@@ -19,6 +20,7 @@ class Compiled(NamedTuple):
 
     Attributes:
         shape: rows and steps.
+        discounts: `one`, or `a step` where every step has its own.
         flops: floating-point operations.
         bytes_accessed: bytes read and written by all operations, those that stay on the chip included.
         steps: iterations of all loops together, which come one after the other.
@@ -26,6 +28,7 @@ class Compiled(NamedTuple):
     """
 
     shape: tuple[int, int]
+    discounts: str
     flops: float
     bytes_accessed: float
     steps: int
@@ -33,16 +36,16 @@ class Compiled(NamedTuple):
 
     @property
     def least_bytes(self) -> int:
-        """What any program must move: rewards, values and discounts in, advantages out."""
+        """What any program must move: rewards, values and a discount for every step in, advantages out."""
         rows, steps = self.shape
-        return 4 * rows * (4 * steps + 1)
+        return 4 * rows * ((3 if self.discounts == ONE else 4) * steps + 1)
 
 
 def compile_for_tpu(shapes: Sequence[tuple[int, int]]) -> list[Compiled] | None:
-    """Compiles gae of float32 for one v5p chip, once a shape.
+    """Compiles gae of float32 for one v5p chip, with one discount and with one for every step.
 
     Returns:
-        One report a shape; None if libtpu is not installed.
+        Two reports a shape; None if libtpu is not installed.
     """
     if importlib.util.find_spec("libtpu") is None:
         return None
@@ -51,16 +54,21 @@ def compile_for_tpu(shapes: Sequence[tuple[int, int]]) -> list[Compiled] | None:
     from jax.sharding import SingleDeviceSharding
 
     chip = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices[0]
-    return [_compile(shape, SingleDeviceSharding(chip)) for shape in shapes]
+    sharding = SingleDeviceSharding(chip)
+    return [_compile(shape, discounts, sharding) for shape in shapes for discounts in (ONE, BY_STEP)]
 
 
 def sequential_steps(program: str) -> int:
     """Sum of the bounds of a compiled program's loops, none of which stands in another, as its conditions state them.
 
     Raises:
-        ValueError: a loop has no constant bound.
+        ValueError: a loop has no constant bound, or stands in another.
     """
     total = 0
+    for body in re.findall(r" while\(.*?body=(%[\w.\-]+)", program):
+        inner = re.search(rf"^{re.escape(body)} \(.*?^}}", program, re.DOTALL | re.MULTILINE)
+        if inner and " while(" in inner.group(0):
+            raise ValueError(f"The loop with body {body} must hold no other loop, but does: its steps would multiply.")
     for condition in re.findall(r" while\(.*?condition=(%[\w.\-]+)", program):
         body = re.search(rf"^{re.escape(condition)} \(.*?^}}", program, re.DOTALL | re.MULTILINE)
         bounds = re.findall(r"s32\[\]\S* constant\((\d+)\)", body.group(0)) if body else []
@@ -70,19 +78,23 @@ def sequential_steps(program: str) -> int:
     return total
 
 
-def _compile(shape: tuple[int, int], sharding: Any) -> Compiled:
+def _compile(shape: tuple[int, int], discounts: str, sharding: Any) -> Compiled:
     import jax
     import jax.numpy as jnp
-    from gae_implementations import LAM
+    from gae_implementations import GAMMA, LAM
 
     from agentprm_jax.numerics.targets import gae
 
     rows, steps = shape
     arrays = [jax.ShapeDtypeStruct((rows, n), jnp.float32, sharding=sharding) for n in (steps, steps + 1, steps)]
-    compiled: Any = jax.jit(functools.partial(gae, lam=LAM)).lower(*arrays).compile()
+    function = functools.partial(gae, lam=LAM)
+    if discounts == ONE:
+        function, arrays = functools.partial(function, discounts=GAMMA), arrays[:2]
+    compiled: Any = jax.jit(function).lower(*arrays).compile()
     costs = compiled.cost_analysis()
     return Compiled(
         shape,
+        discounts,
         costs["flops"],
         costs["bytes accessed"],
         sequential_steps(compiled.as_text()),

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from bench_gae import BenchGaeConfig, main
 from gae import check_agreement
-from gae_implementations import ADD, GROUPS, IMPLEMENTATIONS, OURS
+from gae_implementations import ADD, GROUPS, IMPLEMENTATIONS, OURS, OURS_BY_STEP
 from gae_report import Measured, goals
 from gae_tpu import sequential_steps
 from goals import read_goals
@@ -59,7 +59,7 @@ def test_a_missing_package_is_named_in_its_goal_and_the_rest_is_measured(tmp_pat
 def test_every_implementation_is_in_a_group_and_only_ours_in_several():
     counts = Counter(name for group in GROUPS.values() for name in group)
     assert set(counts) == set(IMPLEMENTATIONS)
-    assert [name for name, count in counts.items() if count > 1] == [OURS]
+    assert [name for name, count in counts.items() if count > 1] == [OURS, OURS_BY_STEP]
 
 
 def test_other_advantages_are_not_compared():
@@ -87,6 +87,21 @@ def test_a_shape_that_is_not_written_as_rows_and_steps_is_refused(tmp_path):
 
 def test_the_sequential_steps_of_a_program_are_the_bounds_of_its_loops():
     assert sequential_steps(LOOPS) == 64 + 512
+
+
+def test_a_loop_within_a_loop_is_refused():
+    nested = (
+        LOOPS + "\n%body.1 (a: s32[]) -> s32[] {\n  %x = s32[] while(%a), condition=%condition.2, body=%body.2\n}\n"
+    )
+    with pytest.raises(ValueError, match=r"%body\.1 must hold no other loop"):
+        sequential_steps(nested)
+
+
+def test_both_of_ours_are_held_against_the_same_goals():
+    timings = {name: Timing(0, (1.0,) * 5) for name in (ADD, OURS, OURS_BY_STEP, "rlax")}
+    found = [goal.name for goal in goals(Measured("JAX", (8, 4), "float32", timings), {})]
+    ours, by_step = found[:2], found[2:]
+    assert by_step == [name.replace("float32", "float32, a discount a step") for name in ours]
 
 
 def test_a_loop_without_a_constant_bound_is_refused():

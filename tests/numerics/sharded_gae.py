@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from agentprm_jax.numerics.targets import gae
+from agentprm_jax.numerics.targets import gae, token_gae
 
 CASES = {
     "batch": ((64, 32), PartitionSpec("batch"), PartitionSpec("batch")),
@@ -31,14 +31,10 @@ def elements(shape):
     return sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes)
 
 
-def compare(mesh, shape, spec, values_spec):
+def compare(mesh, shape, spec, values_spec, form):
     """Largest difference between eight devices and one, what is communicated, and how the result lies."""
-    rng = np.random.default_rng(0)
-    discounts = np.where(rng.random(shape) < 0.01, 0, 0.99).astype(np.float32)
-    arrays = [rng.normal(size=n).astype(np.float32) for n in (shape, (shape[0], shape[1] + 1))] + [discounts]
-    function = jax.jit(functools.partial(gae, lam=0.95))
-    one = np.asarray(function(*arrays))
-    specs = (spec, values_spec, spec)
+    function, arrays, specs = FORMS[form](shape, spec, values_spec)
+    one = np.asarray(jax.jit(function)(*arrays))
     placed = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arrays, specs, strict=True)]
     compiled = jax.jit(function, out_shardings=NamedSharding(mesh, spec)).lower(*placed).compile()
     eight = compiled(*placed)
@@ -49,6 +45,35 @@ def compare(mesh, shape, spec, values_spec):
     }
 
 
+def discounts_of_steps(shape, spec, values_spec):
+    """Advantages with a discount for every step."""
+    rewards, values = numbers(shape)
+    discounts = np.where(np.random.default_rng(1).random(shape) < 0.01, 0, 0.99).astype(np.float32)
+    return functools.partial(gae, lam=0.95), (rewards, values, discounts), (spec, values_spec, spec)
+
+
+def one_discount(shape, spec, values_spec):
+    """Advantages with one discount."""
+    return functools.partial(gae, discounts=0.99, lam=0.95), numbers(shape), (spec, values_spec)
+
+
+def tokens(shape, spec, _):
+    """Advantages of the tokens of actions."""
+    rewards, values = numbers(shape)
+    acts = np.random.default_rng(1).random(shape) < 0.3
+    return functools.partial(token_gae, gamma=0.99, lam=0.95), (rewards, values[:, 1:], acts), (spec,) * 3
+
+
+def numbers(shape):
+    """Rewards and values."""
+    rng = np.random.default_rng(0)
+    return tuple(rng.normal(size=size).astype(np.float32) for size in (shape, (shape[0], shape[1] + 1)))
+
+
+FORMS = {"discounts of steps": discounts_of_steps, "one discount": one_discount, "tokens": tokens}
+
+
 if __name__ == "__main__":
     devices = Mesh(np.array(jax.devices()), ("batch",), axis_types=(AxisType.Auto,))
-    print(json.dumps({name: compare(devices, *case) for name, case in CASES.items()}))
+    cases = {f"{name}, {form}": compare(devices, *case, form) for name, case in CASES.items() for form in FORMS}
+    print(json.dumps(cases))

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agentprm_jax.numerics.targets import BLOCK, LONGEST_WALK, gae, token_gae
+from agentprm_jax.numerics.decayed_sums import BLOCK, LONGEST_WALK, PRODUCT
+from agentprm_jax.numerics.targets import gae, token_gae
 
 LENGTHS = (LONGEST_WALK, LONGEST_WALK + 1, 17 * BLOCK, 5000)
 SCALED = {"rtol": 1e-4, "atol": 1e-4}  # sums over about 1 / (1 - 0.999 * 0.98) = 50 steps, in another order
@@ -37,6 +38,15 @@ def test_advantages_of_a_long_packed_row_are_those_of_a_loop(length, dtype):
     advantages = jitted_gae(*arrays, 0.98)
     assert advantages.dtype == jnp.float32
     np.testing.assert_allclose(advantages, loop(*(np.asarray(a, np.float32) for a in arrays), 0.98), **SCALED)
+
+
+@pytest.mark.parametrize("length", [PRODUCT, PRODUCT + 1, 2 * PRODUCT, PRODUCT**2 + 3, 5000])
+@pytest.mark.parametrize("discount", [0.999, 1.0, 0.0])
+def test_advantages_of_a_long_row_with_one_discount_are_those_of_a_loop(length, discount):
+    rewards, values, discounts = packed(length)
+    advantages = jitted_gae(rewards, values, np.float32(discount), 0.98)
+    expected = loop(rewards, values, np.full_like(discounts, discount), 0.98)
+    np.testing.assert_allclose(advantages, expected, **SCALED)
 
 
 def test_nothing_behind_the_end_of_an_episode_reaches_it_in_a_long_row():

@@ -12,7 +12,7 @@ from jaxtyping import TypeCheckError, install_import_hook
 
 PACKAGE = "agentprm_jax.numerics"
 # Those that others import come first, so that their checked copies are the ones imported.
-ROOMS = ("steps", "weighted", "targets", "losses", "aggregate", "best_of_n", "calibration")
+ROOMS = ("steps", "weighted", "decayed_sums", "targets", "losses", "aggregate", "best_of_n", "calibration")
 
 
 @pytest.fixture(scope="module")

@@ -111,6 +111,54 @@ def test_gae_of_any_leading_shape_is_gae_of_each_trajectory(leading):
         np.testing.assert_allclose(advantages[index], alone, rtol=1e-6)
 
 
+@laws
+@given(returns(), unit, precisions)
+def test_gae_with_one_discount_is_gae_with_that_discount_at_every_step(inputs, discount, dtype):
+    rewards, values = (jnp.asarray(array, dtype) for array in inputs[:2])
+    gamma = np.float32(discount)
+    advantages = jitted_gae(rewards, values, gamma, inputs[3])
+    assert advantages.dtype == jnp.float32
+    expected = gae_by_rows(
+        *(np.asarray(a, np.float32) for a in (rewards, values, np.full((ROWS, STEPS), gamma))), inputs[3]
+    )
+    np.testing.assert_allclose(advantages, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("leading", [(), (4,), (2, 1, 2), (0,)])
+def test_gae_with_one_discount_takes_any_leading_shape(leading):
+    rng = np.random.default_rng(0)
+    rewards, values = (rng.random((*leading, n), np.float32) for n in (5, 6))
+    advantages = jitted_gae(rewards, values, 0.9, 0.7)
+    assert advantages.shape == (*leading, 5)
+    np.testing.assert_allclose(advantages, jitted_gae(rewards, values, np.full((*leading, 5), 0.9), 0.7), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("discount", "lam"), [(0.9, 0.7), (0.0, 0.7), (0.9, 0.0), (0.0, 0.0), (1.0, 1.0)])
+@pytest.mark.parametrize("steps", [5, 100])
+def test_gradients_of_gae_with_one_discount_are_those_with_that_discount_at_every_step(steps, discount, lam):
+    rng = np.random.default_rng(0)
+    rewards, values, cotangent = (rng.normal(size=(3, n)).astype(np.float32) for n in (steps, steps + 1, steps))
+
+    def once(rewards, values, discount, lam):
+        return jnp.vdot(gae(rewards, values, discount, lam), cotangent)
+
+    def everywhere(rewards, values, discount, lam):
+        return once(rewards, values, jnp.broadcast_to(discount, rewards.shape), lam)
+
+    gradients = [jax.jit(jax.grad(f, argnums=range(4)))(rewards, values, discount, lam) for f in (once, everywhere)]
+    for ours, expected in zip(*gradients, strict=True):
+        # Each is a sum of up to 300 products, in another order.
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * np.max(np.abs(expected)))
+
+
+def test_gae_under_vmap_over_discounts_gives_every_row_its_own():
+    rng = np.random.default_rng(0)
+    rewards, values, discounts = rng.random((4, 40)), rng.random((4, 41)), rng.random(4).astype(np.float32)
+    mapped = jax.jit(jax.vmap(gae, in_axes=(0, 0, 0, None)))(rewards, values, discounts, 0.7)
+    expected = jitted_gae(rewards, values, np.repeat(discounts[:, None], 40, 1), 0.7)
+    np.testing.assert_allclose(mapped, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_gae_under_vmap_over_either_axis_is_gae_of_the_whole():
     rng = np.random.default_rng(0)
     rewards, values, discounts = (rng.random((4, 3, n), np.float32) for n in (5, 6, 5))

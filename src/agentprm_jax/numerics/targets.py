@@ -1,6 +1,7 @@
 """Training targets of promise and progress: temporal differences with generalised advantage estimation."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,12 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32
 
+from agentprm_jax.numerics.decayed_sums import decayed_sums, geometric_sums
 from agentprm_jax.numerics.steps import as_float32, last_step, present, require_shape, step_before, zero_padding
-
-LONGEST_WALK = 1024
-"""Steps that are taken one after the other; longer rows are cut into blocks."""
-BLOCK = 64
-"""Steps of a block."""
 
 
 class PromiseTargets(NamedTuple):
@@ -44,21 +41,25 @@ def trajectory_gae(
     """
     value, scale = as_float32(values), as_float32(discounts)
     errors = as_float32(rewards) + scale * value[1:] - value[:-1]
-    return _decayed_sums(errors, scale, as_float32(lam))
+    return decayed_sums(errors, scale, as_float32(lam))
 
 
 def gae(
     rewards: Float[Array, "*b u"],
     values: Float[Array, "*b u+1"],
-    discounts: Float[Array, "*b u"],
+    discounts: Float[Array, "*b u"] | float | Float[Array, ""],
     lam: float | Float[Array, ""],
 ) -> Float32[Array, "*b u"]:
     """Generalised advantage estimates, computed in float32 whatever the inputs.
 
+    One discount for all steps makes the recursion a product with a fixed matrix, which is several times as fast as
+    walking. There, unlike in the walk, a number that is not finite reaches later steps of its row too.
+
     Args:
         rewards: reward received by each step.
         values: value of the state before each step, and of the state after the last one.
-        discounts: gamma, and 0 at a step that ends its episode: nothing behind such a step reaches it.
+        discounts: gamma, and 0 at a step that ends its episode: nothing behind such a step reaches it. Or one gamma for
+            all steps of rows that hold one episode each; the value after a last step that ends it is then 0.
         lam: lambda, in [0, 1]: 0 is the one-step error, 1 the discounted return minus the value.
 
     Returns:
@@ -71,12 +72,27 @@ def gae(
     """
     shape = jnp.shape(rewards)
     require_shape("gae", "values", values, (*shape[:-1], shape[-1] + 1))
-    require_shape("gae", "discounts", discounts, shape)
+    scales = as_float32(discounts)
+    if scales.ndim == 0:
+        return _undivided_gae(as_float32(rewards), as_float32(values), scales, as_float32(lam))
+    require_shape("gae", "discounts", scales, shape)
 
     def estimate(rewards: Array, values: Array, discounts: Array) -> Array:
         return trajectory_gae(rewards, values, discounts, lam)
 
-    return _for_each_row(estimate, len(shape) - 1)(as_float32(rewards), as_float32(values), as_float32(discounts))
+    return _for_each_row(estimate, len(shape) - 1)(as_float32(rewards), as_float32(values), scales)
+
+
+def _undivided_gae(
+    rewards: Float32[Array, "*b u"],
+    values: Float32[Array, "*b u+1"],
+    discount: Float32[Array, ""],
+    lam: Float32[Array, ""],
+) -> Float32[Array, "*b u"]:
+    """Generalised advantage estimates of rows with one discount, through which no episode ends."""
+    errors = rewards + discount * values[..., 1:] - values[..., :-1]
+    steps = errors.shape[-1]
+    return geometric_sums(errors.reshape(math.prod(errors.shape[:-1]), steps), discount * lam).reshape(errors.shape)
 
 
 def trajectory_token_gae(
@@ -86,16 +102,17 @@ def trajectory_token_gae(
     gamma: float | Float[Array, ""],
     lam: float | Float[Array, ""],
 ) -> Float32[Array, " t"]:
-    """Generalised advantage estimates of one conversation's action tokens; `token_gae` is the same for any number."""
-    acts = present(action_mask)
-    known = zero_padding(values, acts)
-    end = acts.shape[0]
-    here = jnp.where(acts, jnp.arange(end), end)
-    behind = jax.lax.cummin(here, reverse=True)
-    following = jnp.append(known, 0.0)[jnp.append(behind[1:], end)]
-    errors = jnp.where(acts, zero_padding(rewards, acts) + as_float32(gamma) * following - known, 0.0)
-    decays = jnp.where(acts, as_float32(gamma) * as_float32(lam), 1.0)
-    return jnp.where(acts, _decayed_sums(errors, decays, jnp.float32(1)), 0.0)
+    """Generalised advantage estimates of one conversation's action tokens; `token_gae` is the same for any number.
+
+    An action token hands H_t = gamma * (V_t + lam * A_t) to what stands before it, and A_t = r_t - V_t + H of the next
+    action token, so H obeys a recursion of its own, which observation tokens pass on unchanged.
+    """
+    acts, discount, decay = present(action_mask), as_float32(gamma), as_float32(lam)
+    value, reward = zero_padding(values, acts), zero_padding(rewards, acts)
+    handed = jnp.where(acts, discount * (value + decay * (reward - value)), 0.0)
+    ahead = decayed_sums(handed, jnp.where(acts, discount * decay, 1.0), jnp.float32(1))
+    behind = jax.lax.pad(ahead, jnp.float32(0), [(-1, 1, 0)])  # a shift that devices which share time need not gather
+    return jnp.where(acts, reward - value + behind, 0.0)
 
 
 def token_gae(
@@ -137,55 +154,6 @@ def token_gae(
         return trajectory_token_gae(rewards, values, action_mask, gamma, lam)
 
     return _for_each_row(estimate, len(shape) - 1)(as_float32(rewards), as_float32(values), present(action_mask))
-
-
-def _decayed_sums(
-    errors: Float32[Array, " t"], discounts: Float32[Array, " t"], lam: Float32[Array, ""]
-) -> Float32[Array, " t"]:
-    """A_t = errors_t + discounts_t * lam * A_{t+1}, from the end, behind which A is 0.
-
-    A long row is cut into blocks. What a block hands to the one before it is a sum and a product of decays; the blocks'
-    sums obey the same recursion, and then every block is walked with what comes from behind it. So 32,768 steps need
-    640 in a row, and rows whose time lies on several devices exchange one number of each kind a block.
-    """
-    length = errors.shape[0]
-    if length <= LONGEST_WALK:
-        return _walk(errors, discounts, lam, jnp.float32(0))
-    padding = (0, -length % BLOCK)
-    cut_errors, cut_discounts = (jnp.pad(array, padding).reshape(-1, BLOCK) for array in (errors, discounts))
-    sums, products = jax.vmap(_summary, in_axes=(0, 0, None))(cut_errors, cut_discounts, lam)
-    behind = jnp.append(_decayed_sums(sums, products, jnp.float32(1))[1:], 0.0)
-    return jax.vmap(_walk, in_axes=(0, 0, None, 0))(cut_errors, cut_discounts, lam, behind).reshape(-1)[:length]
-
-
-def _walk(
-    errors: Float32[Array, " t"],
-    discounts: Float32[Array, " t"],
-    lam: Float32[Array, ""],
-    behind: Float32[Array, ""],
-) -> Float32[Array, " t"]:
-    """The recursion one step after the other, from `behind`."""
-
-    def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        error, discount = step
-        total = error + discount * lam * later
-        return total, total
-
-    return jax.lax.scan(backward, behind, (errors, discounts), reverse=True)[1]
-
-
-def _summary(
-    errors: Float32[Array, " t"], discounts: Float32[Array, " t"], lam: Float32[Array, ""]
-) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
-    """The first A of a block with 0 behind it, and what a number behind it is multiplied with on its way there."""
-
-    def backward(later: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        (error, discount), (total, product) = step, later
-        decay = discount * lam
-        return (error + decay * total, decay * product), None
-
-    start = (jnp.float32(0), jnp.float32(1))
-    return jax.lax.scan(backward, start, (errors, discounts), reverse=True)[0]
 
 
 def _for_each_row(function: Callable[..., Array], axes: int) -> Callable[..., Array]:

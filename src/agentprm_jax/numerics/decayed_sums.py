@@ -1,0 +1,92 @@
+"""Sums that decay with every step: the recursion behind advantages, walked from the end or as a matrix product."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32
+
+LONGEST_WALK = 1024
+"""Steps that are taken one after the other; longer rows are cut into blocks."""
+BLOCK = 64
+"""Steps of a block that is walked."""
+PRODUCT = 32
+"""Steps of a block that is multiplied: the work of a step grows with it, the number of blocks falls."""
+
+
+def decayed_sums(
+    errors: Float32[Array, " t"], discounts: Float32[Array, " t"], lam: Float32[Array, ""]
+) -> Float32[Array, " t"]:
+    """A_t = errors_t + discounts_t * lam * A_{t+1}, from the end, behind which A is 0.
+
+    A long row is cut into blocks. What a block hands to the one before it is a sum and a product of decays; the blocks'
+    sums obey the same recursion, and then every block is walked with what comes from behind it. So 32,768 steps need
+    640 in a row, and rows whose time lies on several devices exchange one number of each kind a block.
+    """
+    length = errors.shape[0]
+    if length <= LONGEST_WALK:
+        return _walk(errors, discounts, lam, jnp.float32(0))
+    padding = (0, -length % BLOCK)
+    cut_errors, cut_discounts = (jnp.pad(array, padding).reshape(-1, BLOCK) for array in (errors, discounts))
+    sums, products = jax.vmap(_summary, in_axes=(0, 0, None))(cut_errors, cut_discounts, lam)
+    behind = jnp.append(decayed_sums(sums, products, jnp.float32(1))[1:], 0.0)
+    return jax.vmap(_walk, in_axes=(0, 0, None, 0))(cut_errors, cut_discounts, lam, behind).reshape(-1)[:length]
+
+
+def geometric_sums(errors: Float32[Array, "n t"], decay: Float32[Array, ""]) -> Float32[Array, "n t"]:
+    """A_t = errors_t + decay * A_{t+1} in every row, behind which A is 0, as products with a matrix of powers.
+
+    The errors of a block times [k, t] -> decay^(k-t) for k >= t are its sums. A longer row is cut into blocks: their
+    first sums obey the same recursion with decay^PRODUCT, and what comes from behind a block is an addition to its last
+    error. Nothing is divided by a power, so a decay of 0 is exact.
+    """
+    rows, length = errors.shape
+    powers = _powers(decay, min(length, PRODUCT))
+    if length <= PRODUCT:
+        return _product(errors, powers)
+    blocks = jnp.pad(errors, ((0, 0), (0, -length % PRODUCT))).reshape(rows, -(-length // PRODUCT), PRODUCT)
+    firsts = _product(blocks, powers[:, :1])[..., 0]
+    later = geometric_sums(firsts, decay * powers[-1, 0])
+    behind = jnp.pad(later[:, 1:], ((0, 0), (0, 1)))
+    return _product(blocks.at[:, :, -1].add(decay * behind), powers).reshape(rows, -1)[:, :length]
+
+
+def _powers(decay: Float32[Array, ""], length: int) -> Float32[Array, "length length"]:
+    """[k, t] -> decay^(k-t), the weight of error k in sum t; 0 where the error stands before the sum."""
+    powers = jnp.cumprod(jnp.append(jnp.float32(1), jnp.broadcast_to(decay, length)))
+    distance = np.arange(length)[:, None] - np.arange(length)[None, :]
+    return jnp.where(distance >= 0, powers[np.maximum(distance, 0)], 0.0)
+
+
+def _product(left: Float32[Array, "*n k"], right: Float32[Array, "k t"]) -> Float32[Array, "*n t"]:
+    """The matrix product in float32, which accelerators would otherwise round."""
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def _walk(
+    errors: Float32[Array, " t"],
+    discounts: Float32[Array, " t"],
+    lam: Float32[Array, ""],
+    behind: Float32[Array, ""],
+) -> Float32[Array, " t"]:
+    """The recursion one step after the other, from `behind`."""
+
+    def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        error, discount = step
+        total = error + discount * lam * later
+        return total, total
+
+    return jax.lax.scan(backward, behind, (errors, discounts), reverse=True)[1]
+
+
+def _summary(
+    errors: Float32[Array, " t"], discounts: Float32[Array, " t"], lam: Float32[Array, ""]
+) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
+    """The first A of a block with 0 behind it, and what a number behind it is multiplied with on its way there."""
+
+    def backward(later: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+        (error, discount), (total, product) = step, later
+        decay = discount * lam
+        return (error + decay * total, decay * product), None
+
+    start = (jnp.float32(0), jnp.float32(1))
+    return jax.lax.scan(backward, start, (errors, discounts), reverse=True)[0]
