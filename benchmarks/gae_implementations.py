@@ -15,17 +15,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 GAMMA, LAM = 0.99, 0.95
-OURS, OURS_BY_STEP, ADD = "agentprm-jax", "agentprm-jax, a discount a step", "adding two arrays"
+ACTING = 0.5
+"""Share of tokens that are actions, where observations stand between them."""
+OURS, OURS_BY_STEP, OURS_TOKENS = "agentprm-jax", "agentprm-jax, a discount a step", "agentprm-jax, tokens"
+OWN = (OURS, OURS_BY_STEP, OURS_TOKENS)
+ADD = "adding two arrays"
 
 Call = Callable[[], Any]
 
 
 class Case(NamedTuple):
-    """Inputs: rewards [n, u], values [n, u+1] whose last column is 0, discounts [n, u]."""
+    """Inputs: rewards [n, u], values [n, u+1] whose last column is 0, discounts [n, u]; which tokens act, [n, u]."""
 
     rewards: np.ndarray
     values: np.ndarray
     discounts: np.ndarray
+    acts: np.ndarray
 
 
 def make_case(shape: tuple[int, int]) -> Case:
@@ -34,7 +39,8 @@ def make_case(shape: tuple[int, int]) -> Case:
     rows, steps = shape
     values = rng.normal(size=(rows, steps + 1)).astype(np.float32)
     values[:, -1] = 0
-    return Case(rng.normal(size=shape).astype(np.float32), values, np.full(shape, GAMMA, np.float32))
+    rewards, discounts = rng.normal(size=shape).astype(np.float32), np.full(shape, GAMMA, np.float32)
+    return Case(rewards, values, discounts, rng.random(shape) < ACTING)
 
 
 def add(case: Case, dtype: str) -> Call:
@@ -61,7 +67,17 @@ def ours_by_step(case: Case, dtype: str) -> Call:
 
     from agentprm_jax.numerics.targets import gae
 
-    return _jitted(functools.partial(gae, lam=LAM), *(jnp.asarray(array, dtype) for array in case))
+    return _jitted(functools.partial(gae, lam=LAM), *(jnp.asarray(array, dtype) for array in case[:3]))
+
+
+def ours_tokens(case: Case, dtype: str) -> Call:
+    """`agentprm_jax.numerics.targets.token_gae`: observations stand between the actions."""
+    import jax.numpy as jnp
+
+    from agentprm_jax.numerics.targets import token_gae
+
+    arrays = (jnp.asarray(array, dtype) for array in (case.rewards, case.values[:, :-1]))
+    return _jitted(functools.partial(token_gae, gamma=GAMMA, lam=LAM), *arrays, jnp.asarray(case.acts))
 
 
 def rlax(case: Case, dtype: str) -> Call:
@@ -70,7 +86,7 @@ def rlax(case: Case, dtype: str) -> Call:
     import jax.numpy as jnp
 
     estimate = importlib.import_module("rlax").truncated_generalized_advantage_estimation
-    rewards, values, discounts = (jnp.asarray(array, dtype) for array in case)
+    rewards, values, discounts = (jnp.asarray(array, dtype) for array in case[:3])
     return _jitted(
         jax.vmap(lambda rewards, discounts, values: estimate(rewards, discounts, LAM, values)),
         rewards,
@@ -120,21 +136,13 @@ def openrlhf(case: Case, _: str) -> Call:
 def verl(case: Case, _: str) -> Call:
     """The loop of verl, which carries value and advantage over masked tokens; without its whitening."""
     torch, rewards, values = _tensors(case)
-    mask = torch.ones_like(rewards)
+    return _verl_loop(torch, rewards, values, torch.ones_like(rewards))
 
-    def estimate() -> Any:
-        following, later, reversed_advantages = 0, 0, []
-        for t in reversed(range(rewards.shape[1])):
-            delta = rewards[:, t] + GAMMA * following - values[:, t]
-            here = delta + GAMMA * LAM * later
-            following = values[:, t] * mask[:, t] + (1 - mask[:, t]) * following
-            later = here * mask[:, t] + (1 - mask[:, t]) * later
-            reversed_advantages.append(later)
-        advantages = torch.stack(reversed_advantages[::-1], dim=1)
-        _ = advantages + values
-        return advantages
 
-    return estimate
+def verl_tokens(case: Case, _: str) -> Call:
+    """The same loop over conversations, whose observations it skips; advantages at actions alone."""
+    torch, rewards, values = _tensors(case)
+    return _verl_loop(torch, rewards, values, torch.from_numpy(case.acts.astype(np.float32)))
 
 
 def torchrl(case: Case, _: str) -> Call:
@@ -161,10 +169,12 @@ IMPLEMENTATIONS: Mapping[str, Callable[[Case, str], Call]] = {
     ADD: add,
     OURS: ours,
     OURS_BY_STEP: ours_by_step,
+    OURS_TOKENS: ours_tokens,
     "rlax": rlax,
     "TRL": trl,
     "OpenRLHF": openrlhf,
     "verl": verl,
+    "verl, tokens": verl_tokens,
     "torchrl": torchrl,
     "numba": numba,
     "numba, all cores": numba_parallel,
@@ -175,11 +185,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "JAX": (ADD, OURS, OURS_BY_STEP, "rlax"),
     "torch": (OURS, OURS_BY_STEP, "TRL", "OpenRLHF", "verl", "torchrl"),
     "numba": (OURS, OURS_BY_STEP, "numba", "numba, all cores"),
+    "tokens": (OURS_TOKENS, "verl, tokens"),
 }
 """Who takes turns with whom. In one group with torch and numba, adding two arrays of [4096, 32] took several times as
 long as without them: so JAX is measured first, before either is loaded, and each of them beside ours alone."""
 
-ANY_DTYPE = (ADD, OURS, OURS_BY_STEP)
+ANY_DTYPE = (ADD, *OWN)
 """Those that are measured with other inputs than float32 as well; the others would compute in that precision."""
 
 
@@ -195,6 +206,22 @@ def _tensors(case: Case) -> tuple[Any, Any, Any]:
     torch = importlib.import_module("torch")
     torch.set_grad_enabled(False)
     return torch, torch.from_numpy(case.rewards), torch.from_numpy(case.values[:, :-1].copy())
+
+
+def _verl_loop(torch: Any, rewards: Any, values: Any, mask: Any) -> Call:
+    def estimate() -> Any:
+        following, later, reversed_advantages = 0, 0, []
+        for t in reversed(range(rewards.shape[1])):
+            delta = rewards[:, t] + GAMMA * following - values[:, t]
+            here = delta + GAMMA * LAM * later
+            following = values[:, t] * mask[:, t] + (1 - mask[:, t]) * following
+            later = here * mask[:, t] + (1 - mask[:, t]) * later
+            reversed_advantages.append(later)
+        advantages = torch.stack(reversed_advantages[::-1], dim=1)
+        _ = advantages + values
+        return advantages * mask
+
+    return estimate
 
 
 def _numba_loop(case: Case, *, parallel: bool) -> Call:
@@ -213,4 +240,4 @@ def _numba_loop(case: Case, *, parallel: bool) -> Call:
                 advantages[row, t] = later
         return advantages
 
-    return lambda: loop(*case, np.float32(LAM))
+    return lambda: loop(*case[:3], np.float32(LAM))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from gae_implementations import ADD, GROUPS, OURS, OURS_BY_STEP
+from gae_implementations import ADD, GROUPS, OURS, OURS_BY_STEP, OWN
 from gae_tpu import MISSING, Compiled
 from goals import Goal, Side, goals_table, grid, ratio_goal, show_ratio
 from measuring import Timing, paired_ratio
@@ -25,6 +25,7 @@ FASTER_THAN: Mapping[str, float] = {
     "TRL": 10.0,
     "OpenRLHF": 10.0,
     "verl": 10.0,
+    "verl, tokens": 10.0,
     "torchrl": 1.0,
     "numba": 1.0,
     "numba, all cores": 1.0,
@@ -57,7 +58,8 @@ def goals(measured: Measured, missing: Mapping[str, str]) -> list[Goal]:
         missing: implementations that could not be measured, and why.
     """
     found = []
-    for ours in [name for name in (OURS, OURS_BY_STEP) if name in measured.timings] or [OURS]:
+    members = [name for name in GROUPS[measured.group] if name in OWN]
+    for ours in [name for name in members if name in measured.timings] or members[:1]:
         found += _goals_of(ours, measured, missing)
     return found
 
@@ -83,7 +85,7 @@ def times_figure(results: Sequence[Measured]) -> Figure:
         for axes, measured in zip(panels[:, 0], results, strict=True):
             names = list(measured.timings)[::-1]
             times = [1e3 * measured.timings[name].median for name in names]
-            colours = [{OURS: SUCCESS, OURS_BY_STEP: SUCCESS, ADD: FAILURE}.get(name, MUTED) for name in names]
+            colours = [{**dict.fromkeys(OWN, SUCCESS), ADD: FAILURE}.get(name, MUTED) for name in names]
             axes.barh(names, times, color=colours, height=0.7)
             axes.set_xscale("log")
             axes.set_xlim(min(times) / 2, max(times) * 20)
@@ -99,14 +101,21 @@ def times_figure(results: Sequence[Measured]) -> Figure:
 def _label(name: str, measured: Measured) -> str:
     seconds = measured.timings[name].median
     bandwidth = _bytes_moved(name, measured) / seconds / 1e9
-    ratio = paired_ratio(measured.timings[name], measured.timings[OURS]).value if OURS in measured.timings else None
-    beside = "" if ratio is None or name == OURS else f", {ratio:.3g} times ours"
+    ours = _reference(measured)
+    beside = ""
+    if ours is not None and name != ours:
+        beside = f", {paired_ratio(measured.timings[name], measured.timings[ours]).value:.3g} times ours"
     return f"{1e3 * seconds:.3g} ms, {bandwidth:.3g} GB/s{beside}"
+
+
+def _reference(measured: Measured) -> str | None:
+    """Which of ours the others are held against."""
+    return next((name for name in OWN if name in measured.timings), None)
 
 
 def _goals_of(ours: str, measured: Measured, missing: Mapping[str, str]) -> list[Goal]:
     timings, members = measured.timings, GROUPS[measured.group]
-    title = measured.title + ("" if ours == OURS else ", a discount a step")
+    title = measured.title + ours.removeprefix(OURS)
     found = []
     if ADD in timings and ours in timings:
         ratio = paired_ratio(timings[ours], timings[ADD])
@@ -122,7 +131,7 @@ def _goals_of(ours: str, measured: Measured, missing: Mapping[str, str]) -> list
 
 
 def _rows(measured: Measured) -> list[tuple[str, ...]]:
-    timings = measured.timings
+    references = (ADD, _reference(measured))
     return [
         (
             name,
@@ -130,13 +139,14 @@ def _rows(measured: Measured) -> list[tuple[str, ...]]:
             f"{1e3 * timing.quickest:.3g} ms",
             f"{_bytes_moved(name, measured) / timing.median / 1e9:.3g} GB/s",
             f"{1e3 * timing.first:.3g} ms",
-            *(
-                show_ratio(paired_ratio(timing, timings[reference])) if reference in timings else MISSING_NUMBER
-                for reference in (ADD, OURS)
-            ),
+            *(_of(timing, measured.timings.get(reference or "")) for reference in references),
         )
-        for name, timing in timings.items()
+        for name, timing in measured.timings.items()
     ]
+
+
+def _of(timing: Timing, reference: Timing | None) -> str:
+    return MISSING_NUMBER if reference is None else show_ratio(paired_ratio(timing, reference))
 
 
 def _bytes_moved(name: str, measured: Measured) -> int:
