@@ -41,10 +41,12 @@ class Benchmark(NamedTuple):
 BENCHMARKS = (
     Benchmark("gae"),
     Benchmark("training"),
-    Benchmark("sampling"),
+    Benchmark("sampling", ("--models", "random", "smollm2")),
     Benchmark("search"),
     Benchmark("loading"),
     Benchmark("loading_data"),
+    Benchmark("environments"),
+    Benchmark("quickstart_time"),
 )
 """All that have goals, in the order in which they run."""
 

@@ -5,8 +5,8 @@ Command:
     uv run benchmarks/gae.py
 
 Prints the table, and writes report.md, times.json, times.png and goals.json into runs/benchmarks/gae. Implementations
-whose packages are missing are left out, and their goals say so: the dependency group `bench` has rlax and numba; torch
-and torchrl are installed by pip. Other shapes and dtypes: experiments/bench_gae.py.
+whose packages are missing are left out, and their goals say so: the dependency group `bench` has rlax, numba and
+torchrl, with which comes torch. Other shapes and dtypes: experiments/bench_gae.py.
 """
 
 from __future__ import annotations

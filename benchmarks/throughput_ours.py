@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from workloads import Workload
 
@@ -60,6 +61,22 @@ def parts_in_cache(rows: int, length: int) -> int:
     )
 
 
+def in_parts(function: Callable[[Any, Any], Any], parts: int) -> Callable[[Any, Any], Any]:
+    """The sum of `function(params, part)` over equal parts of a batch, one after the other, as an update takes them."""
+
+    def total(params: Any, batch: Any) -> Any:
+        cut = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+        shapes = jax.eval_shape(function, params, jax.tree.map(lambda x: x[0], cut))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+        def add(carry: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, carry, function(params, part)), None
+
+        return jax.lax.scan(add, zeros, cut)[0]
+
+    return jax.jit(total)
+
+
 class Training:
     """Updates of the reward model on all trajectories, as `experiments/train_prm.py` makes them."""
 
@@ -77,6 +94,7 @@ class Training:
         updates = -(-len(packed) // together)
         self.rows = Rows(length, together, updates, 1 - sum(lengths) / (updates * together * length))
         self._mesh = make_mesh(MeshConfig())
+        parts = parts_in_cache(together, length)
         objective = prm_objective(decoder, PrmObjectiveConfig(), make_constrain(self._mesh))
         self._program = prepare(
             objective,
@@ -84,13 +102,13 @@ class Training:
             logical_axes(decoder, "reward_model"),
             mesh=self._mesh,
             optimizer=OptimizerConfig(learning_rate=1e-5, schedule="constant"),
-            loop=LoopConfig(rows_per_batch=together, microbatches=parts_in_cache(together, length)),
+            loop=LoopConfig(rows_per_batch=together, microbatches=parts),
             total_steps=1_000_000,
         )
         self._state = self._program.init(jax.random.key(0), params)
         self._batches = PackedBatches(packed, rows_per_batch=together, seed=0)
-        self._loss = jax.jit(lambda params, batch: objective(params, batch).loss.total)
-        self._gradient = jax.jit(jax.grad(lambda params, batch: objective(params, batch).loss.total))
+        self._loss = in_parts(lambda params, batch: objective(params, batch).loss.total, parts)
+        self._gradient = in_parts(jax.grad(lambda params, batch: objective(params, batch).loss.total), parts)
         self._done = 0
 
     def epoch(self) -> None:
