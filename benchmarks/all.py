@@ -3,7 +3,7 @@
 Commands:
 
     uv run benchmarks/all.py
-    uv run --group bench --group torch benchmarks/all.py
+    uv run --group bench --group torch --group tpu benchmarks/all.py
     uv run benchmarks/all.py --only gae training
 
 Each runs in a process of its own, alone, with all it prints in runs/benchmarks/NAME.log. Goals that need a package that
@@ -45,6 +45,7 @@ BENCHMARKS = (
     Benchmark("search"),
     Benchmark("loading"),
     Benchmark("loading_data"),
+    Benchmark("pods"),
     Benchmark("environments"),
     Benchmark("quickstart_time"),
 )
