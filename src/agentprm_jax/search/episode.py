@@ -55,8 +55,8 @@ class Episode:
 
     @property
     def outcome(self) -> float:
-        """The sum of the rewards paid so far."""
-        return float(sum(self.rewards))
+        """What the rewards paid so far come to, by the environment's own rule."""
+        return float(self.environment.outcome(self.rewards))
 
     def fork(self) -> Episode:
         """Returns an independent copy in the same state; only open episodes are worth forking."""
