@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 TRAJECTORIES = "trajectories.jsonl"
 REMOTE = "remote"
 WRITTEN_TOGETHER = 64
-"""Trajectories between two writes that are forced to the disk; a kill loses at most these."""
+"""Trajectories between two writes that are forced to the disk; a kill loses at most these, and Ctrl-C none."""
 
 
 @dataclass(frozen=True)
@@ -119,22 +119,19 @@ def main(config: CollectConfig) -> None:
 def write_together(writer: TrajectoryWriter, trajectories: Iterable[Trajectory]) -> list[Trajectory]:
     """Writes trajectories as they come, `WRITTEN_TOGETHER` at once, and returns them.
 
-    Raises:
-        RuntimeError: of the trajectories, when all that came before is written.
+    Whatever stops them from coming, those that came are written before it goes on its way.
     """
     written, batch = [], []
     try:
         for trajectory in trajectories:
+            written.append(trajectory)
             batch.append(trajectory)
             if len(batch) == WRITTEN_TOGETHER:
-                writer.extend(batch)
-                written += batch
-                batch = []
-    except RuntimeError:
+                full, batch = batch, []  # what the disk refuses is not sent to it again below
+                writer.extend(full)
+    finally:
         writer.extend(batch)
-        raise
-    writer.extend(batch)
-    return written + batch
+    return written
 
 
 def expert_play(
