@@ -90,7 +90,7 @@ class EvaluateConfig:
     remote: RemoteConfig = field(default_factory=RemoteConfig)
     """Remote actor only: the server and its model."""
     attempts: int = 3
-    """Remote actor only: times that it is asked about a path before the search ends with an error."""
+    """Remote actor only: times that it is asked about a path before the search goes on without it."""
     seed: int = 0
     """Of the candidates in beam search."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
