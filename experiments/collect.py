@@ -9,7 +9,7 @@ Command:
 A remote actor is any OpenAI-compatible server, by default one on this machine at port 8000; its key is read from the
 environment. An episode whose requests fail is started anew, and left out after ATTEMPTS starts: the command then ends
 with an error that counts what is missing. Where the server is and how patiently it is asked may change from one start
-of the command to the next.
+of the command to the next. What the actor has read, and sampled for no trajectory, is added up in OUTPUT/spent.json.
 
 The trajectories lie in OUTPUT/trajectories.jsonl, one a line, written as episodes end: run the same command again and
 an interrupted collection goes on with what is missing.
@@ -17,6 +17,9 @@ an interrupted collection goes on with what is missing.
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +31,7 @@ from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from agentprm_jax.actors.base import Actor
     from agentprm_jax.actors.remote import RemoteActor
@@ -38,9 +41,9 @@ if TYPE_CHECKING:
     from agentprm_jax.search.episode import MakeEnvironment
 
 TRAJECTORIES = "trajectories.jsonl"
-REMOTE = "remote"
+REMOTE, EXPERT = "remote", "expert"
 WRITTEN_TOGETHER = 64
-"""Trajectories between two writes that are forced to the disk; a kill loses at most these."""
+"""Trajectories between two writes that are forced to the disk; a kill loses at most these, and Ctrl-C none."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def main(config: CollectConfig) -> None:
     from agentprm_jax.envs import make_env
     from agentprm_jax.envs.tasks import list_tasks
     from agentprm_jax.reporting.progress import progress
+    from agentprm_jax.reporting.spending import accounted, read_account
     from agentprm_jax.reporting.stage import StageFolder
 
     stage = StageFolder(config.output, f"collect {config.output.name}", config.what, ignore=("output",))
@@ -102,39 +106,61 @@ def main(config: CollectConfig) -> None:
     def make_environment():
         return make_env(config.environment.name, **config.environment.options)
 
-    sampled = steps = 0
     with stage.clock(), TrajectoryWriter(path) as writer:
         known = list(iterate_trajectories(path))
         done = {trajectory.id for trajectory in known}
-        play = expert_play if config.actor == "expert" else actor_play
-        missing = play(config, tasks, make_environment, done)
+        actor = None if config.actor == EXPERT else find_actor(config.actor, config.sampler, config.remote)
+        if actor is None:
+            missing = expert_play(config, tasks, make_environment, done)
+        else:
+            missing = actor_play(config, actor, tasks, make_environment, done)
         shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
-        known += write_together(writer, shown)
-    for trajectory in known:
-        sampled += trajectory.actor.sampled_tokens if trajectory.actor else 0
-        steps += len(trajectory.rewards)
-    stage.finish(tokens_sampled=sampled, environment_steps=steps)
+        with accounted(actor, path) if actor else nullcontext():
+            known += write_together(writer, shown)
+    print(f"{stage.name}: {endings(known)}.", file=sys.stderr)
+    stage.finish(**tally(known), **read_account(config.output))
 
 
 def write_together(writer: TrajectoryWriter, trajectories: Iterable[Trajectory]) -> list[Trajectory]:
     """Writes trajectories as they come, `WRITTEN_TOGETHER` at once, and returns them.
 
-    Raises:
-        RuntimeError: of the trajectories, when all that came before is written.
+    Whatever stops them from coming, those that came are written before it goes on its way.
     """
     written, batch = [], []
     try:
         for trajectory in trajectories:
+            written.append(trajectory)
             batch.append(trajectory)
             if len(batch) == WRITTEN_TOGETHER:
-                writer.extend(batch)
-                written += batch
-                batch = []
-    except RuntimeError:
+                full, batch = batch, []  # what the disk refuses is not sent to it again below
+                writer.extend(full)
+    finally:
         writer.extend(batch)
-        raise
-    writer.extend(batch)
-    return written + batch
+    return written
+
+
+def tally(trajectories: Sequence[Trajectory]) -> dict[str, int]:
+    """What the trajectories have taken, as counting fields of `Stage`."""
+    return {
+        "tokens_sampled": sum(one.actor.sampled_tokens for one in trajectories if one.actor),
+        "environment_steps": sum(len(one.rewards) for one in trajectories),
+        "episodes_outgrown": sum(outgrown(one) for one in trajectories),
+    }
+
+
+def endings(trajectories: Sequence[Trajectory]) -> str:
+    """How many trajectories ended in which way, for people."""
+    cut = sum(one.ended == "truncated" for one in trajectories)
+    long = sum(outgrown(one) for one in trajectories)
+    said = f"{len(trajectories):,} trajectories, {len(trajectories) - cut:,} of them ended by themselves"
+    return f"{said}, {cut - long:,} at the round limit and {long:,} where the actor's context was full"
+
+
+def outgrown(trajectory: Trajectory) -> bool:
+    """Whether the actor's context ended the episode."""
+    from agentprm_jax.search.episode import CONTEXT, ENDED_BY
+
+    return trajectory.extra.get(ENDED_BY) == CONTEXT
 
 
 def expert_play(
@@ -157,7 +183,7 @@ def expert_play(
 
 
 def actor_play(
-    config: CollectConfig, tasks: list[str], make_environment: MakeEnvironment, done: Container[str]
+    config: CollectConfig, actor: Actor, tasks: list[str], make_environment: MakeEnvironment, done: Container[str]
 ) -> Iterator[Trajectory]:
     """Sampled trajectories that are not done."""
     from agentprm_jax.search import collect
@@ -165,7 +191,7 @@ def actor_play(
     return collect(
         tasks,
         make_environment=make_environment,
-        actor=find_actor(config.actor, config.sampler, config.remote),
+        actor=actor,
         samples=config.samples,
         temperature=config.temperature,
         seed=config.seed,
@@ -213,7 +239,18 @@ def load_actor(folder: Path, sampler: SamplerConfig) -> NativeSampler:
     config, params = load_pretrained(folder)
     encoder = load_encoder(folder, vocab_size=config.vocab_size)
     stops = read_stop_tokens(folder)
-    return NativeSampler(config, params, encoder, sampler, stop_tokens=stops, name=folder.parent.name)
+    return NativeSampler(config, params, encoder, sampler, stop_tokens=stops, name=actor_name(folder))
+
+
+def actor_name(model: Path) -> str:
+    """What the actor of a model is called in trajectories: as the folder or the file of the model.
+
+    A folder that is called `model`, as training writes them, is named by the one that it lies in.
+    """
+    whole = Path(os.path.abspath(model))
+    if whole.is_file():
+        return whole.stem
+    return whole.parent.name if whole.name == "model" else whole.name
 
 
 def load_remote(config: RemoteConfig) -> RemoteActor:

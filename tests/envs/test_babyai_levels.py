@@ -41,6 +41,10 @@ def test_splits_have_810_and_90_tasks_on_the_same_18_levels_and_are_disjoint():
     assert max(int(task.split("_")[1]) for task in train) < 1800 <= min(int(task.split("_")[1]) for task in test)
 
 
+def test_development_tasks_are_the_last_90_training_tasks():
+    assert task_ids("babyai", "development") == task_ids("babyai", "train")[-90:]
+
+
 def test_levels_take_turns_in_level_tasks():
     assert level_tasks(["PickupLoc", "ActionObjDoor"], range(2)) == ["babyai_18", "babyai_29", "babyai_58", "babyai_69"]
 

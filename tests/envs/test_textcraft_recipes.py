@@ -36,6 +36,11 @@ def test_task_ids_are_those_of_agentgym(split):
     assert task_ids(split) == [f"textcraft_{index}" for index in recorded]
 
 
+def test_development_tasks_are_the_last_74_training_tasks():
+    assert task_ids("development") == task_ids("train")[300:]
+    assert len(task_ids("development")) == 74
+
+
 def test_the_book_has_613_recipes_for_544_items(book):
     assert sum(map(len, book.by_item.values())) == 613
     assert len(book.by_item) == 544

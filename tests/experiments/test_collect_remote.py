@@ -1,5 +1,6 @@
 """Collecting from a server that fails: what is written, what is said, and how it goes on."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from agentprm_jax.data import read_trajectories
-from tests.chat_server import Reply, completion, failed
+from tests.chat_server import CACHED_TOKENS, PROMPT_TOKENS, TOKENS, Reply, completion, failed
 
 SCRIPT = pathlib.Path(__file__).parent.parent.parent / "experiments" / "collect.py"
 SETTINGS = ["--environment.name", "textcraft", "--tasks.split", "test", "--tasks.count", "4", "--samples", "2"]
@@ -39,7 +40,8 @@ def finish(request):
     return Reply(completion("finish"))
 
 
-def test_failed_requests_cost_their_own_episodes_and_a_second_run_collects_them(collect, chat_server):
+def failing_on_the_first():
+    """Answers all but the first request that comes, however often it comes."""
     refused = None
 
     def usual(request):
@@ -47,7 +49,11 @@ def test_failed_requests_cost_their_own_episodes_and_a_second_run_collects_them(
         refused = refused or request["seed"]
         return failed(500, "out of memory") if request["seed"] == refused else finish(request)
 
-    chat_server.usual = usual
+    return usual
+
+
+def test_failed_requests_cost_their_own_episodes_and_a_second_run_collects_them(collect, chat_server):
+    chat_server.usual = failing_on_the_first()
     done, found = collect()
     assert done.returncode != 0
     assert "1 episodes were left out after 2 attempts each" in done.stderr
@@ -63,6 +69,23 @@ def test_failed_requests_cost_their_own_episodes_and_a_second_run_collects_them(
     assert found.items() <= whole.items()
     assert len(chat_server.requests) == 7 + 2 * 2 + 1
     assert all(t.actor.name == "m" and t.actor.sampled_tokens == 3 for t in whole.values())
+
+
+def test_the_stage_record_holds_what_all_runs_have_spent_the_useless_answers_included(collect, chat_server, tmp_path):
+    useless = Reply(completion("finish", finish="content_filter"))
+    chat_server.script = [useless, useless]
+    chat_server.usual = failing_on_the_first()
+    done, found = collect("--attempts", "1")
+    assert (done.returncode, len(found)) == (1, 7), done.stderr
+    chat_server.usual = finish
+    done, found = collect()
+    assert done.returncode == 0, done.stderr
+    assert all(t.actor.prompt_tokens == PROMPT_TOKENS for t in found.values())
+    assert "8 trajectories, 8 of them ended by themselves" in done.stderr
+    stage = json.loads((tmp_path / "o" / "stage.json").read_text())
+    names = ("tokens_read", "tokens_cached", "tokens_sampled", "tokens_wasted", "episodes_outgrown")
+    expected = (10 * (PROMPT_TOKENS - CACHED_TOKENS), 10 * CACHED_TOKENS, 8 * TOKENS, 2 * TOKENS, 0)
+    assert tuple(stage[name] for name in names) == expected
 
 
 def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph(collect, chat_server):

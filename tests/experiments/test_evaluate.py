@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from evaluate import EvaluateConfig, claim, measure, proposer
 
-from agentprm_jax.actors import ActorUnavailable
 from agentprm_jax.actors.config import RemoteConfig
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.reporting.evaluation import read_evaluation
+from agentprm_jax.search import TasksLeftOut
 from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.record import RunMismatch
 from tests.chat_server import Reply, completion, failed
@@ -69,7 +69,7 @@ def test_requests_that_fail_once_change_nothing(config, chat_server, tmp_path):
     assert all(len(outcomes) == TASKS and sum(tokens) > 0 for outcomes, _, tokens in usual)
 
 
-def test_a_path_that_never_gets_an_answer_ends_the_measurement_and_a_later_start_goes_on(config, chat_server):
+def test_a_task_that_never_gets_an_answer_ends_the_measurement_and_a_later_start_goes_on(config, chat_server):
     first = []
 
     def usual(request):
@@ -77,12 +77,28 @@ def test_a_path_that_never_gets_an_answer_ends_the_measurement_and_a_later_start
         return failed(500, "out of memory") if request["seed"] == first[0] else varied(request)
 
     chat_server.usual = usual
-    with pytest.raises(ActorUnavailable, match="out of memory"):
+    with pytest.raises(TasksLeftOut, match=r"1 of 3 tasks have no result.*out of memory"):
         measured(config)
     assert first.count(first[0]) == config.attempts
     assert not list((config.output / "measurements").glob("*.json"))
     chat_server.usual = varied
     assert len(measured(config)) == len(METHODS)
+
+
+def test_a_path_that_never_gets_an_answer_costs_itself_and_is_counted_and_said(config, chat_server, capsys):
+    def usual(request):
+        return failed(400, "not this text") if request["messages"] == refused else varied(request)
+
+    refused, chat_server.usual = None, varied
+    measured(config)
+    refused = next(request["messages"] for request in chat_server.requests if len(request["messages"]) > 1)
+    proposer.cache_clear()
+    chat_server.usual = usual
+    again = dataclasses.replace(config, output=config.output / "again")
+    measured(again)
+    search = read_evaluation(again.output / "measurements" / "random_beam-0.json").beams["2x2"]
+    assert (len(search.outcomes), sorted(search.unanswered)) == (TASKS, [0, 0, 1])
+    assert "Beam search @2x2: 1 paths were given up" in capsys.readouterr().err
 
 
 def test_a_remote_actor_without_a_model_is_refused_before_anything_is_written(config):

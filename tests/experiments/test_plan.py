@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from collect import CollectConfig
 from presets import FIRST_SEED, PRESETS
-from quickstart import plan, prm_configs, sft_configs
+from quickstart import collect_configs, evaluation, plan, prm_configs, sft_configs
 
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.envs.tasks import compact_vocabulary, list_tasks
@@ -28,6 +28,52 @@ def test_no_task_is_in_two_splits(name):
     assert counts.keys() == FIRST_SEED.keys()
     tasks = [task for split, count in counts.items() for task in list_tasks("babyai", config.tasks(split, count))]
     assert len(tasks) == len(set(tasks)) == sum(counts.values())
+
+
+@pytest.mark.parametrize("test_split", ["test", "development"])
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_no_task_that_is_reported_is_trained_on_or_demonstrated(name, test_split):
+    config = dataclasses.replace(PRESETS[name], test_split=test_split)
+    played = {job: set(list_tasks(c.environment.name, c.tasks)) for job, c in collect_configs(config).items()}
+    reported = set(list_tasks(config.environment.name, evaluation(config).tasks))
+    assert played["pool"] == played["greedy"] == played["expert"] == reported
+    assert reported.isdisjoint(played["train"] | played["demonstrations"])
+    assert evaluation(config).tasks.split == test_split
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_development_tasks_are_no_test_tasks(name):
+    test, development = (
+        set(list_tasks(config.environment.name, evaluation(config).tasks))
+        for config in (dataclasses.replace(PRESETS[name], test_split=split) for split in ("test", "development"))
+    )
+    assert development.isdisjoint(test)
+
+
+def test_textcraft_is_tuned_on_the_last_74_training_tasks_after_training_on_the_first_300():
+    config = dataclasses.replace(PRESETS["textcraft"], test_split="development")
+    played = {job: list_tasks("textcraft", c.tasks) for job, c in collect_configs(config).items()}
+    everything = list_tasks("textcraft", TaskConfig(split="train"))
+    assert (played["train"], played["pool"]) == (everything[:300], everything[300:])
+    assert played["demonstrations"] == everything[:300]
+
+
+def test_what_is_published_of_textcraft_was_trained_on_the_whole_split_and_tested_on_the_whole_split():
+    played = {job: list_tasks("textcraft", c.tasks) for job, c in collect_configs(PRESETS["textcraft"]).items()}
+    for job, split in (("train", "train"), ("demonstrations", "train"), ("pool", "test")):
+        assert played[job] == list_tasks("textcraft", TaskConfig(split=split))
+
+
+def test_agentgyms_babyai_tasks_are_tuned_on_apart_from_training_too():
+    config = dataclasses.replace(PRESETS["smoke"], levels=(), test_split="development", train_tasks=10_000)
+    played = {job: list_tasks("babyai", c.tasks) for job, c in collect_configs(config).items()}
+    assert (len(played["train"]), len(played["pool"])) == (720, 20)
+    assert set(played["pool"]).isdisjoint(played["train"])
+
+
+def test_a_split_that_is_not_for_reporting_is_refused():
+    with pytest.raises(ValueError, match="test_split must be test or development, got 'tset'"):
+        dataclasses.replace(PRESETS["default"], test_split="tset")
 
 
 def test_levels_take_turns_so_that_any_count_mixes_them_evenly():

@@ -39,7 +39,8 @@ class LineWorld(Environment):
 class CyclingActor:
     """Proposes right, left, stay, finish in turn, beginning where the seed says.
 
-    Its context holds `most_messages`; `seeds` holds the seed of every conversation it was asked about.
+    Its context holds `most_messages`, each of one token; `seeds` holds the seed of every conversation that it was asked
+    about.
     """
 
     name = "cycling"
@@ -63,7 +64,24 @@ class CyclingActor:
             tuple(m.content for m in messages): one for messages, one in zip(conversations, seeds, strict=True)
         }
         actions = ("right", "left", "stay", "finish")
-        return [[Action(actions[(one + k) % 4], 2, -1.0) for k in range(samples)] for one in seeds]
+        return [
+            [Action(actions[(one + k) % 4], 2, -1.0, prompt_tokens=len(messages)) for k in range(samples)]
+            for messages, one in zip(conversations, seeds, strict=True)
+        ]
+
+
+class CrampedActor(CyclingActor):
+    """Has no room for the conversations of one goal."""
+
+    def __init__(self, goal):
+        super().__init__()
+        self.goal = f"goal {goal} at 0"
+
+    def act(self, conversations, **options):
+        long = [place for place, messages in enumerate(conversations) if messages[0].content == self.goal]
+        if long:
+            raise ConversationTooLong(long, f"Conversation {long[0]} is too long.")
+        return super().act(conversations, **options)
 
 
 class GoalScorer:

@@ -1,11 +1,11 @@
 """Laws of step-level beam search."""
 
 import pytest
-from line_world import CyclingActor, FailingActor, GoalScorer, LineWorld
+from line_world import CrampedActor, CyclingActor, FailingActor, GoalScorer, LineWorld
 
 from agentprm_jax.actors import ActorUnavailable
 from agentprm_jax.scoring.random_scorer import RandomScorer
-from agentprm_jax.search import beam_search
+from agentprm_jax.search import TasksLeftOut, beam_search
 from agentprm_jax.search.seeding import stable_seed
 
 TASKS = ["line_1", "line_2", "line_3"]
@@ -98,6 +98,7 @@ def test_a_path_that_outgrows_the_actors_context_ends_there_and_the_others_go_on
     assert all(len(r.trajectory.actions) <= 2 for r in results)
     cut = results[2]
     assert (cut.trajectory.ended, len(cut.trajectory.actions)) == ("truncated", 2)
+    assert cut.trajectory.extra == {"ended_by": "context"}
     assert cut.score == GoalScorer().score_conversations([cut.trajectory.messages])[0]
 
 
@@ -112,8 +113,51 @@ def test_a_path_without_an_answer_is_asked_about_again_and_found_as_if_nothing_h
     assert [(r.trajectory.messages, r.score) for r in found] == [(r.trajectory.messages, r.score) for r in usual]
 
 
-def test_a_path_that_never_gets_an_answer_ends_the_search_after_the_attempts():
+class RefusingActor(CyclingActor):
+    """Gives no answer after a path that begins with one of some actions."""
+
+    def __init__(self, *firsts):
+        super().__init__()
+        self.firsts = firsts
+
+    def act(self, conversations, **options):
+        answers = super().act(conversations, **options)
+        begun = [messages[1].content if len(messages) > 1 else None for messages in conversations]
+        if lost := [place for place, first in enumerate(begun) if first in self.firsts]:
+            raise ActorUnavailable(lost, "answered 400: no such talk here")
+        return answers
+
+
+@pytest.mark.parametrize("first", ["right", "stay"])
+def test_a_path_that_is_always_refused_is_given_up_and_counted_and_the_others_go_on(first):
+    result = search(tasks=["line_1"], actor=RefusingActor(first))[0]
+    assert (result.unanswered, result.trajectory.outcome) == (1, 1.0)
+    assert result.trajectory.actions[0].content != first
+    assert all(r.unanswered == 0 for r in search())
+
+
+@pytest.mark.parametrize("concurrency", [1, 1024])
+def test_a_task_without_any_answer_has_no_result_and_the_others_have_theirs(concurrency):
     failing = FailingActor(lambda goal, length, number: goal == 2)
+    with pytest.raises(TasksLeftOut, match=r"1 of 3 tasks have no result.*: line_2\..*1 got no answer") as caught:
+        search(actor=failing, attempts=3, concurrency=concurrency)
+    assert failing.asked[stable_seed("beam", 0, "line_2")] == 3
+    assert caught.value.failures.keys() == {"line_2"}
+    one, _, three = search()
+    assert caught.value.results == [one, three]
+
+
+@pytest.mark.parametrize("concurrency", [1, 1024])
+@pytest.mark.parametrize("goal", [1, 3])
+def test_a_task_whose_opening_has_no_room_has_no_result_and_the_others_have_theirs(goal, concurrency):
+    with pytest.raises(TasksLeftOut, match=r"Conversation [02] is too long") as caught:
+        search(actor=CrampedActor(goal), concurrency=concurrency)
+    assert caught.value.failures.keys() == {f"line_{goal}"}
+    assert caught.value.results == [result for result in search() if result.trajectory.task != f"line_{goal}"]
+
+
+def test_an_actor_that_never_answers_ends_the_search_after_the_attempts_on_the_first_tasks():
+    failing = FailingActor(lambda goal, length, number: True)
     with pytest.raises(ActorUnavailable, match="1 got no answer"):
-        search(actor=failing, attempts=3)
-    assert len(failing.calls) == 3
+        search(actor=failing, attempts=2, concurrency=1)
+    assert list(failing.asked.values()) == [2]

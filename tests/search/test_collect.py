@@ -1,11 +1,11 @@
 """Laws of collection, Best-of-N and demonstrations."""
 
 import pytest
-from line_world import CyclingActor, FailingActor, GoalScorer, LineWorld
+from line_world import CrampedActor, CyclingActor, FailingActor, GoalScorer, LineWorld
 
-from agentprm_jax.actors import ActorRefused, ActorUnavailable, ConversationTooLong
+from agentprm_jax.actors import ActorRefused, ActorUnavailable
 from agentprm_jax.scoring.base import StepScores
-from agentprm_jax.search import EpisodesLeftOut, best_of_n, collect, demonstrate, trajectory_id
+from agentprm_jax.search import EpisodesLeftOut, TasksLeftOut, best_of_n, collect, demonstrate, trajectory_id
 from agentprm_jax.search.episode import Episode, ask
 
 TASKS = [f"line_{goal}" for goal in (1, 2, 3, 4)]
@@ -62,12 +62,21 @@ def test_an_episode_that_outgrows_the_actors_context_is_truncated_and_the_others
             assert trajectory == everything[identifier]
         else:
             assert (trajectory.ended, len(trajectory.actions), trajectory.outcome) == ("truncated", 3, 0.0)
+            assert trajectory.extra == {"ended_by": "context"}
+    assert all(t.extra == {} for t in everything.values())
+    assert any(t.ended == "truncated" for t in everything.values())
     assert {len(t.actions) for t in everything.values()} > {4}
 
 
-def test_a_task_whose_first_observation_has_no_room_is_an_error():
-    with pytest.raises(ConversationTooLong, match="too long"):
-        gather(actor=CyclingActor(most_messages=0))
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+@pytest.mark.parametrize("goal", [1, 4])
+def test_only_a_task_whose_opening_has_no_room_is_left_out_and_counted_at_the_end(goal, concurrency):
+    found = []
+    settings = {"samples": 5, "temperature": 1.0, "seed": 3, "make_environment": LineWorld}
+    with pytest.raises(EpisodesLeftOut, match=r"5 episodes were left out, because not even .* is too long") as caught:
+        found.extend(collect(TASKS, actor=CrampedActor(goal), concurrency=concurrency, **settings))
+    assert by_id(found) == by_id(t for t in gather() if t.task != f"line_{goal}")
+    assert set(caught.value.ids) == {t.id for t in gather()} - {t.id for t in found}
 
 
 def by_id(trajectories):
@@ -137,6 +146,7 @@ def test_rewards_and_tokens_are_one_an_action():
     for trajectory in gather():
         assert len(trajectory.rewards) == len(trajectory.actions)
         assert trajectory.actor.sampled_tokens == 2 * len(trajectory.actions)
+        assert trajectory.actor.prompt_tokens == sum(range(1, 2 * len(trajectory.actions), 2))
         assert trajectory.outcome == sum(trajectory.rewards)
 
 
@@ -148,6 +158,36 @@ def test_best_of_n_returns_the_sample_whose_last_step_scores_best():
         scores = {t.id: s.promise[-1] for t, s in zip(pool, StepScorer().score(pool), strict=True) if t.task == task}
         assert result.score == max(scores.values()) == scores[result.trajectory.id]
         assert result.sampled_tokens == sum(t.actor.sampled_tokens for t in pool if t.task == task)
+
+
+def best(**options):
+    settings = {"make_environment": LineWorld, "actor": CyclingActor(), "temperature": 1.0, "seed": 3}
+    return best_of_n(TASKS, scorer=StepScorer(), n=5, **{**settings, **options})
+
+
+def test_a_sample_that_fails_once_costs_best_of_n_nothing():
+    failing = FailingActor(lambda goal, messages, number: goal == 2 and messages == 3 and number == 1)
+    assert best(actor=failing) == best()
+
+
+def test_samples_that_always_fail_are_counted_and_the_best_of_the_others_is_chosen():
+    failing = FailingActor(lambda goal, messages, number: goal == 2 and messages == 3)
+    lost = {t.id for t in gather() if t.task == "line_2" and len(t.actions) > 1}
+    assert 0 < len(lost) < 5
+    found, usual = best(actor=failing), best()
+    assert [result.unanswered for result in found] == [0, len(lost), 0, 0]
+    assert found[0::2] == usual[0::2]
+    assert found[1].trajectory.id not in lost
+
+
+@pytest.mark.parametrize(
+    "actor", [FailingActor(lambda goal, messages, number: goal == 2), CrampedActor(2)], ids=["refused", "no room"]
+)
+def test_a_task_without_any_sample_has_no_result_and_the_others_have_theirs(actor):
+    with pytest.raises(TasksLeftOut, match="1 of 4 tasks have no result") as caught:
+        best(actor=actor, attempts=2)
+    assert caught.value.failures.keys() == {"line_2"}
+    assert caught.value.results == [result for result in best() if result.trajectory.task != "line_2"]
 
 
 def test_an_undisturbed_expert_is_imitated_everywhere_and_succeeds():

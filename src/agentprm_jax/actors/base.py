@@ -17,12 +17,15 @@ class Action(NamedTuple):
         logprob: sum of the log-probabilities (nats) of the sampled tokens under the actor's own distribution, that is
             at temperature 1 whatever temperature they were sampled with; nan where a server does not tell.
         complete: whether the actor ended its turn, or said a text to stop at; False when `max_tokens` cut it off.
+        prompt_tokens: tokens of the conversation before it, those that were still in a cache included; 0 where nobody
+            counts them.
     """
 
     text: str
     tokens: int
     logprob: float
     complete: bool = True
+    prompt_tokens: int = 0
 
 
 class Usage(NamedTuple):

@@ -105,8 +105,8 @@ def answer_actions(answer: Answer, *, most: int, max_tokens: int, stop: Sequence
         stop: texts at which an action ends; some servers leave them in.
 
     Raises:
-        BadAnswer: no choice or too many, more tokens than were asked for, or a choice that neither ended nor was cut
-            off at `max_tokens`.
+        BadAnswer: no choice or too many, more tokens than were asked for or fewer than choices that say something, or a
+            choice that neither ended nor was cut off at `max_tokens`.
     """
     choices = sorted(answer.choices, key=lambda choice: choice.index)
     if not 1 <= len(choices) <= most:
@@ -117,8 +117,11 @@ def answer_actions(answer: Answer, *, most: int, max_tokens: int, stop: Sequence
             f"it has {total} tokens in {len(choices)} choices of at most {max_tokens} tokens: the server takes the "
             "limit under another name (RemoteConfig.length_parameter)"
         )
-    counts = _token_counts(choices, total)
-    return [_action(choice, count, stop) for choice, count in zip(choices, counts, strict=True)]
+    saying = sum(bool(choice.message.content) for choice in choices)
+    if total < saying:
+        raise BadAnswer(f"it counts {total} tokens in {saying} choices that say something, expected one each at least")
+    counts, read = _token_counts(choices, total), answer.usage.prompt_tokens
+    return [_action(choice, count, read, stop) for choice, count in zip(choices, counts, strict=True)]
 
 
 def _token_counts(choices: Sequence[Choice], total: int) -> list[int]:
@@ -129,14 +132,15 @@ def _token_counts(choices: Sequence[Choice], total: int) -> list[int]:
     return [max(1, share + (place < rest)) for place in range(len(choices))]
 
 
-def _action(choice: Choice, tokens: int, stop: Sequence[str]) -> Action:
+def _action(choice: Choice, tokens: int, prompt_tokens: int, stop: Sequence[str]) -> Action:
     if choice.finish_reason not in ("stop", "length"):
         raise BadAnswer(f"a choice has the finish_reason {choice.finish_reason!r}, expected 'stop' or 'length'")
     said = choice.message.content or ""
     text = said[: min((place for one in stop if (place := said.find(one)) >= 0), default=len(said))]
     content = _logprobs(choice)
     logprob = math.fsum(token.logprob for token in content) if content else math.nan
-    return Action(text, tokens, logprob, complete=choice.finish_reason == "stop" or text != said)
+    complete = choice.finish_reason == "stop" or text != said
+    return Action(text, tokens, logprob, complete, prompt_tokens)
 
 
 def _logprobs(choice: Choice) -> list[TokenLogprob]:

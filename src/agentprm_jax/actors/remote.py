@@ -66,6 +66,9 @@ class RemoteActor:
     an answer that cannot be true) is sent again after a wait, `RemoteConfig.retries` times. Answers are counted in
     `usage` also where they could not be used.
 
+    Status 401, 403 or 404 means everybody where no request was ever answered. Afterwards it means one conversation, as
+    where a service refuses a single text, and that counts as unanswered.
+
     Attributes:
         name: of the model on the server.
         config: how the server is asked.
@@ -88,6 +91,8 @@ class RemoteActor:
         self._runner = asyncio.Runner()
         self._usage = Usage()
         self._untold: dict[bytes, _Outcome] = {}
+        self._answered = False
+        self._refusal: _NoAnswer | None = None
 
     @property
     def usage(self) -> Usage:
@@ -125,7 +130,8 @@ class RemoteActor:
             ConversationTooLong: the server's context does not hold a conversation.
             ActorUnavailable: conversations got no answer. As with the error above, answers of the others are kept: the
                 next call is given those that it asks for again, without a request.
-            ActorRefused: the server refuses the key (status 401 or 403) or does not know the model (404).
+            ActorRefused: the server refuses the key (status 401 or 403) or does not know the model (404), and has
+                answered nothing yet.
         """
         if samples < 1 or max_tokens < 1:
             raise ValueError(f"samples and max_tokens should be at least 1, got {samples} and {max_tokens}.")
@@ -168,11 +174,14 @@ class RemoteActor:
 
     async def _ask_all(self, questions: Sequence[_Question]) -> list[_Outcome]:
         slots = asyncio.Semaphore(self.config.concurrency)
+        self._refusal = None
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._answer(question, slots)) for question in questions]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        if self._refusal and not self._answered:
+            raise ActorRefused(self._refused(self._refusal.reason))
         return [task.result() for task in tasks]
 
     async def _answer(self, question: _Question, slots: asyncio.Semaphore) -> _Outcome:
@@ -195,6 +204,8 @@ class RemoteActor:
             failures, told = failures + 1, None
             try:
                 async with slots, asyncio.timeout(self.config.timeout):
+                    if self._refusal and not self._answered:
+                        return self._refusal  # those in flight may still show that it does not mean everybody
                     response = await self._client.chat.completions.with_raw_response.create(**body)
                 return self._actions(response.content, question, first)
             except BadAnswer as error:
@@ -206,7 +217,8 @@ class RemoteActor:
                 if _no_room(error):
                     return _NoRoom(reason)
                 if error.status_code in _FOR_ALL:
-                    raise ActorRefused(self._refusal(reason)) from error
+                    self._refusal = _NoAnswer(reason, failures)
+                    return self._refusal
                 if error.status_code not in _PASSING and error.status_code < 500:
                     return _NoAnswer(reason, failures)
             except openai.APIConnectionError as error:
@@ -235,7 +247,9 @@ class RemoteActor:
         answer = read_answer(body)
         self._usage = Usage(*map(sum, zip(self._usage, answer_usage(answer), strict=True)))
         most = question.samples - first
-        return answer_actions(answer, most=most, max_tokens=question.max_tokens, stop=self.config.stop)
+        actions = answer_actions(answer, most=most, max_tokens=question.max_tokens, stop=self.config.stop)
+        self._answered = True
+        return actions
 
     def _wait(self, failures: int, jitter: random.Random, headers: Mapping[str, str] | None) -> float:
         """Seconds before the next sending: as long as the server says, or half to all of a doubling time."""
@@ -248,7 +262,7 @@ class RemoteActor:
         said = error.response.text
         return f"it answered {error.status_code}: {(said.replace(self._key, '***') if self._key else said)[:500]!r}"
 
-    def _refusal(self, reason: str) -> str:
+    def _refused(self, reason: str) -> str:
         variable = self.config.api_key_variable
         state = "is set" if self._key else "is not set, so no key was sent"
         return (

@@ -235,7 +235,7 @@ class NativeSampler:
             for row in np.flatnonzero(kept).tolist()
         ]
         self._table.record(slots[kept], Prompts.from_keys(held))
-        return self._actions(drawn)
+        return self._actions(drawn, prompts.lengths[prompt].tolist())
 
     def _read(self, prompts: Prompts, window: int) -> Int[np.ndarray, "n"]:
         """Brings prompts into slots and returns which."""
@@ -311,14 +311,15 @@ class NativeSampler:
         padded[: len(slots)] = slots
         return padded
 
-    def _actions(self, drawn: Drawn) -> Iterator[Action]:
+    def _actions(self, drawn: Drawn, read: Sequence[int]) -> Iterator[Action]:
+        """Actions of rows whose prompts have so many tokens."""
         counts, ended, stopped = drawn.counts.tolist(), drawn.ended.tolist(), drawn.stopped.tolist()
         self._usage = self._usage._replace(sampled_tokens=self._usage.sampled_tokens + sum(counts))
-        rows = zip(drawn.tokens, counts, drawn.logprobs.tolist(), ended, stopped, strict=True)
-        for tokens, count, logprob, by_token, by_text in rows:
+        rows = zip(drawn.tokens, counts, drawn.logprobs.tolist(), ended, stopped, read, strict=True)
+        for tokens, count, logprob, by_token, by_text, prompt_tokens in rows:
             text = self._text(tokens[: count - by_token].tobytes())
             said = cut_at_stop(text, self.sampler_config.stop) if by_text else text
-            yield Action(said, count, logprob, by_token or by_text)
+            yield Action(said, count, logprob, by_token or by_text, prompt_tokens)
 
 
 def _sayable_tokens(encoder: ChatEncoder, ends: Bool[np.ndarray, "v"]) -> Bool[np.ndarray, "v"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -89,9 +90,9 @@ class BabyAI(Environment):
     """One player's BabyAI.
 
     In AgentGym's form the reward of an observation is what AgentGym adds to the score, so that the sum of rewards is
-    the final score, which is the reward of AgentGym's trajectories. The `info` of an observation has `valid` (the
-    action was possible) and `goal` (the mission is fulfilled; in AgentGym's form: the score is positive), and in
-    AgentGym's form also the fields of its answers: `reward`, `score` and `done`.
+    the final score, which is the reward of AgentGym's trajectories; see `outcome` where it exceeds 1. The `info` of an
+    observation has `valid` (the action was possible) and `goal` (the mission is fulfilled; in AgentGym's form: the
+    score is positive), and in AgentGym's form also the fields of its answers: `reward`, `score` and `done`.
 
     Attributes:
         options: How it behaves.
@@ -145,6 +146,15 @@ class BabyAI(Environment):
             twin.world = self.world.copy()
             twin.progress = self.progress.copy(twin.world)
         return twin
+
+    def outcome(self, rewards: Sequence[float]) -> float:
+        """Returns AgentGym's score, but 1 where it is more; see `Environment.outcome`.
+
+        AgentGym goes on after a success that pays 0.5 or less, and pays it again in every round without a move: such a
+        score has no upper end. An outcome has, and 1 is the most that any mission pays. The score itself is the sum of
+        the rewards.
+        """
+        return min(1.0, super().outcome(rewards))
 
     def valid_actions(self) -> list[str] | None:
         """Returns the actions that are possible now, or None before `reset`."""

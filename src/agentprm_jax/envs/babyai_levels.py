@@ -68,16 +68,17 @@ _RENAMED = {"GoToObjS6": "GoToObjS4"}
 SPLIT_LEVELS = (*range(1, 12), 19, 20, 21, 30, 31, 33, 36)
 """Numbers of the 18 levels in AgentGym's train and test sets."""
 
-_SPLIT_SEEDS = {"train": range(45), "test": range(45, 50)}
+_SPLIT_SEEDS = {"train": range(45), "test": range(45, 50), "development": range(40, 45)}
 
 
 def task_ids(split: str) -> list[str]:
     """Returns the 810 `train` or 90 `test` task ids of AgentGym, `babyai_<data_idx>`, in ascending order.
 
     The lists are inferred from their sizes: 18 levels with 50 seeds each, of which the last five are for testing.
+    `development` is the last 90 of `train`.
 
     Raises:
-        ValueError: The split is neither.
+        ValueError: There is no such split.
     """
     check_choice("split", split, tuple(_SPLIT_SEEDS))
     return _ids(SPLIT_LEVELS, _SPLIT_SEEDS[split])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,14 @@ class Environment(ABC):
     @abstractmethod
     def fork(self) -> Environment:
         """Returns an independent copy in the same state."""
+
+    def outcome(self, rewards: Sequence[float]) -> float:
+        """Returns what an episode that paid these rewards has come to, in [0, 1]: their sum, where it is paid in parts.
+
+        Args:
+            rewards: Those of all its actions so far, as `step` gave them.
+        """
+        return math.fsum(rewards)
 
     def valid_actions(self) -> list[str] | None:
         """Returns actions that are possible in the present state, or None when the environment cannot list any."""

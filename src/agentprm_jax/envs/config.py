@@ -39,7 +39,8 @@ class TaskConfig:
     """A set of tasks: a split of AgentGym, or levels of BabyAI over a range of level seeds."""
 
     split: str = "train"
-    """AgentGym's split (train or test) when `levels` is empty; the name under which trajectories are recorded."""
+    """AgentGym's split (train, test, or development: the last tasks of train) when `levels` is empty; the name under
+    which trajectories are recorded."""
     levels: tuple[str, ...] = ()
     """BabyAI level names, such as PickupLoc; empty takes AgentGym's task ids of `split`."""
     first_seed: int = 0

@@ -34,7 +34,7 @@ def task_ids(name: str, split: str) -> list[str]:
 
     Args:
         name: A key of `ENVIRONMENTS`.
-        split: `"train"` or `"test"`.
+        split: `"train"`, `"test"`, or `"development"`: the last tasks of `"train"`, kept for tuning.
 
     Raises:
         ValueError: The environment or the split is unknown.

@@ -164,8 +164,10 @@ def make(**options: Any) -> TextCraft:
 def task_ids(split: str) -> list[str]:
     """Returns the 374 `train` or 100 `test` task ids of AgentGym, `textcraft_<data_idx>`.
 
+    `development` is the last 74 of `train`.
+
     Raises:
-        ValueError: The split is neither.
+        ValueError: There is no such split.
     """
     return [f"{NAME}_{index}" for index in split_indices(split)]
 

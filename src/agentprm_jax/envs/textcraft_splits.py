@@ -10,16 +10,22 @@ TRAIN = (
 )
 """The gaps are tasks for which AgentGym's authors kept no trajectory; they mean nothing else."""
 
-_SPLITS = {"train": TRAIN, "test": TEST}
+DEVELOPMENT = 74
+"""Training tasks that are kept for tuning. Indices rise with depth: these goals are deeper than those before them."""
+
+_SPLITS = {"train": (TRAIN, 0), "test": (TEST, 0), "development": (TRAIN, -DEVELOPMENT)}
 
 
 def split_indices(split: str) -> list[int]:
     """Returns the 374 `train` or the 100 `test` data indices of AgentTraj and AgentEval, ascending.
 
+    `development` is the last 74 of `train`: who tunes on it trains on the first 300.
+
     Raises:
-        ValueError: The split is neither.
+        ValueError: There is no such split.
     """
     if split not in _SPLITS:
         raise ValueError(f"TextCraft has no split {split!r}; its splits are {', '.join(_SPLITS)}.")
-    bounds = (run.split("-") for run in _SPLITS[split].split())
-    return [index for run in bounds for index in range(int(run[0]), int(run[-1]) + 1)]
+    runs, first = _SPLITS[split]
+    bounds = (run.split("-") for run in runs.split())
+    return [index for run in bounds for index in range(int(run[0]), int(run[-1]) + 1)][first:]

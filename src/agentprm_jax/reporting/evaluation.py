@@ -23,6 +23,8 @@ class SearchOutcomes(msgspec.Struct, frozen=True, kw_only=True):
         scored_tokens: tokens that the scorer ran through its model, mean per task.
         kept_tokens: tokens of the conversations that it had kept from earlier rounds and did not run again, mean per
             task.
+        unanswered: paths that were given up, because the actor left them without an answer; empty where none was
+            counted.
     """
 
     outcomes: list[float]
@@ -32,6 +34,7 @@ class SearchOutcomes(msgspec.Struct, frozen=True, kw_only=True):
     environment_steps: list[int]
     scored_tokens: float
     kept_tokens: float = 0.0
+    unanswered: list[int] = []
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):

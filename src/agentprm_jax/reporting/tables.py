@@ -132,7 +132,11 @@ def total_stage(stages: Iterable[Stage]) -> Stage:
         name="all stages",
         minutes=math.fsum(stage.minutes for stage in stages),
         tokens_trained=sum(stage.tokens_trained for stage in stages),
+        tokens_read=sum(stage.tokens_read for stage in stages),
+        tokens_cached=sum(stage.tokens_cached for stage in stages),
         tokens_sampled=sum(stage.tokens_sampled for stage in stages),
+        tokens_wasted=sum(stage.tokens_wasted for stage in stages),
+        episodes_outgrown=sum(stage.episodes_outgrown for stage in stages),
         tokens_scored=sum(stage.tokens_scored for stage in stages),
         environment_steps=sum(stage.environment_steps for stage in stages),
     )

@@ -10,20 +10,23 @@ proposal before it is taken, and the N best are taken. Where the paper is silent
 * What is proposed after a path is a function of the path and the seed, whatever is searched beside it: searches with
   different scorers that come to the same path choose from the same proposals, so comparing scorers compares scores.
 * A path that outgrows the actor's context ends there, as one that the round limit cuts off.
+* A path that the actor leaves without an answer, however often it is asked, is given up: the search goes on with the
+  task's other paths, and the final choice is among those that ended.
 * The search of a task stops when no node is open; the environment's round limit ends every path at the latest.
 """
 
 from __future__ import annotations
 
-import contextlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from agentprm_jax.actors.base import Action, Actor, ActorUnavailable
+from agentprm_jax.actors.base import Action, Actor, ActorUnavailable, ConversationTooLong
 from agentprm_jax.data.trajectory import ActorInfo, Message
 from agentprm_jax.scoring.base import ConversationScorer
 from agentprm_jax.search.episode import Episode, MakeEnvironment, ask
+from agentprm_jax.search.left_out import Failure, TasksLeftOut
 from agentprm_jax.search.result import SearchResult
 from agentprm_jax.search.seeding import stable_seed
 
@@ -47,14 +50,24 @@ class _Search:
     nodes: list[Episode]
     scores: list[float]  # of the nodes' last actions; the start has none
     finished: list[tuple[float, Episode]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)  # of the paths that were given up
     sampled_tokens: int = 0
     scored_actions: int = 0
     environment_steps: int = 0
 
-    def propose(self, answers: Sequence[Sequence]) -> list[_Proposal]:
-        """Merges equal proposals of a node; `answers` holds the actor's samples for each node."""
+    @property
+    def unheard(self) -> bool:
+        """Whether the actor has answered nothing at all in this search."""
+        failed = bool(self.failures) and all(isinstance(failure, ActorUnavailable) for failure in self.failures)
+        return failed and not self.scored_actions
+
+    def propose(self, answers: Sequence[list[Action] | Failure]) -> list[_Proposal]:
+        """Merges equal proposals of a node; `answers` holds the actor's samples for each, or why it has none."""
         proposals = []
         for node, actions in zip(self.nodes, answers, strict=True):
+            if isinstance(actions, Failure):
+                self.failures.append(actions)
+                continue
             self.sampled_tokens += sum(action.tokens for action in actions)
             proposals += [_Proposal(node, text, tokens) for text, tokens in {a.text: a.tokens for a in actions}.items()]
         self.scored_actions += len(proposals)
@@ -113,13 +126,15 @@ def beam_search(
         seed: of the proposals.
         max_tokens: most tokens an action may have.
         concurrency: proposals that are sampled at once; it sets how many tasks are searched together.
-        attempts: times that the actor is asked about a path which it leaves without an answer.
+        attempts: times that the actor is asked about a path which it leaves without an answer, before that is given up.
         finished_first: prefer any path that terminated to those cut off at the round limit; a control.
         split: the name recorded in the trajectories.
 
     Raises:
         ValueError: `nodes`, `candidates` or `attempts` is below 1.
-        ActorUnavailable: the actor left a path without an answer, however often it was asked.
+        ActorUnavailable: the actor has not answered a single time: it is not there.
+        TasksLeftOut: at the end, if all paths of some tasks were given up before one ended, or the first action has no
+            room in the actor's context; it holds the results of the others.
     """
     if nodes < 1 or candidates < 1 or attempts < 1:
         raise ValueError(
@@ -127,7 +142,8 @@ def beam_search(
         )
     together = max(1, concurrency // (nodes * candidates))
     actor_info = ActorInfo(name=actor.name, temperature=temperature, seed=seed)
-    results = []
+    results: list[SearchResult] = []
+    failures: dict[str, Failure] = {}
     for start in range(0, len(tasks), together):
         searches = [
             _Search(task, [Episode.start(make_environment(), task)], [0.0]) for task in tasks[start : start + together]
@@ -137,7 +153,13 @@ def beam_search(
             proposals = _propose(open_searches, actor, samples, temperature, seed, max_tokens, attempts)
             _score_and_take(open_searches, proposals, scorer, nodes)
             samples = candidates
-        results += [_result(search, finished_first, split, actor_info, nodes, candidates) for search in searches]
+        failures |= {search.task: search.failures[-1] for search in searches if not search.finished}
+        if not results and all(search.unheard for search in searches):
+            raise failures[searches[0].task]
+        ended = [search for search in searches if search.finished]
+        results += [_result(search, finished_first, split, actor_info, nodes, candidates) for search in ended]
+    if failures:
+        raise TasksLeftOut(failures, results)
     return results
 
 
@@ -150,19 +172,35 @@ def _propose(
     max_tokens: int,
     attempts: int,
 ) -> list[list[_Proposal]]:
-    """One actor call for the nodes of all searches, made again when some of them get no answer."""
+    """What the actor proposes after the nodes of all searches; those that it leaves without an answer are given up."""
     nodes = [node for search in searches for node in search.nodes]
     seeds = [stable_seed("beam", seed, search.task) for search in searches for _ in search.nodes]
-    asked = partial(ask, actor, nodes, seeds, samples=samples, temperature=temperature, max_tokens=max_tokens)
-    answers = iter(_persistently(asked, attempts))
+    asked = partial(ask, actor, samples=samples, temperature=temperature, max_tokens=max_tokens)
+    answers = iter(_persistently(asked, nodes, seeds, attempts))
     return [search.propose([next(answers) for _ in search.nodes]) for search in searches]
 
 
-def _persistently(asked: Callable[[], list[list[Action]]], attempts: int) -> list[list[Action]]:
-    for _ in range(attempts - 1):
-        with contextlib.suppress(ActorUnavailable):
-            return asked()
-    return asked()
+def _persistently(
+    asked: Callable[[list[Episode], list[int]], list[list[Action]]],
+    nodes: Sequence[Episode],
+    seeds: Sequence[int],
+    attempts: int,
+) -> list[list[Action] | Failure]:
+    """Asks about all nodes, and again about those without an answer; gives each one's actions or its last failure."""
+    found: dict[int, list[Action] | Failure] = {}
+    failures: Counter[int] = Counter()
+    while places := [place for place in range(len(nodes)) if place not in found]:
+        try:
+            answers = asked([nodes[place] for place in places], [seeds[place] for place in places])
+        except (ActorUnavailable, ConversationTooLong) as error:
+            unanswered = [places[index] for index in error.conversations]
+            failures.update(unanswered)
+            final = isinstance(error, ConversationTooLong)
+            found |= {place: error for place in unanswered if final or failures[place] == attempts}
+            found |= {place: [] for place in places if nodes[place].ended}
+        else:
+            found |= dict(zip(places, answers, strict=True))
+    return [found[place] for place in range(len(nodes))]
 
 
 def _score_and_take(
@@ -183,4 +221,11 @@ def _result(
     trajectory = episode.trajectory(identifier, split, actor_info)
     for _, other in search.finished:
         other.close()
-    return SearchResult(trajectory, score, search.sampled_tokens, search.scored_actions, search.environment_steps)
+    return SearchResult(
+        trajectory,
+        score,
+        search.sampled_tokens,
+        search.scored_actions,
+        search.environment_steps,
+        unanswered=len(search.failures),
+    )

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
-from agentprm_jax.actors.base import Actor, ActorUnavailable
+from agentprm_jax.actors.base import Actor, ActorUnavailable, ConversationTooLong
 from agentprm_jax.data.trajectory import ActorInfo, Trajectory
 from agentprm_jax.search.episode import Episode, MakeEnvironment, ask
+from agentprm_jax.search.left_out import EpisodesLeftOut, Failure
 from agentprm_jax.search.seeding import stable_seed
-
-
-class EpisodesLeftOut(RuntimeError):
-    """The actor gave some episodes no answer, however often they were started; all others were collected.
-
-    Attributes:
-        ids: of the trajectories that are missing.
-    """
-
-    def __init__(self, failures: Mapping[str, ActorUnavailable], attempts: int):
-        """Takes the last failure of every such episode, by the id of the trajectory, and how often each was started."""
-        self.ids = tuple(failures)
-        shown = ", ".join(self.ids[:3]) + (f" and {len(self.ids) - 3} more" if len(self.ids) > 3 else "")
-        super().__init__(
-            f"{len(self.ids)} episodes were left out after {attempts} attempts each, because the actor gave no answer: "
-            f"{shown}. All others were collected; collect again to play these. The last failure: "
-            f"{list(failures.values())[-1]}"
-        )
 
 
 class _Play(NamedTuple):
@@ -54,8 +37,9 @@ def collect(
 ) -> Iterator[Trajectory]:
     """Yields `samples` trajectories of every task, each as soon as it has ended.
 
-    An episode that outgrows the actor's context ends there, truncated, with the rewards paid so far. One that the actor
-    leaves without an answer is started anew, and left out after `attempts` starts; the others do not notice.
+    An episode that outgrows the actor's context ends there, truncated, with the rewards paid so far, and says so in
+    `extra["ended_by"]`. One that the actor leaves without an answer is started anew, and left out after `attempts`
+    starts; one whose first action has no room in the context is left out at once. The others do not notice.
 
     An ended episode hands its place to the next one, so the actor's batch stays full until the last tasks. A trajectory
     depends on (task, sample, seed) and not on what else is in the batch, so that an interrupted collection continues by
@@ -86,18 +70,19 @@ def collect(
     plays = (_Play(task, sample) for task in tasks for sample in range(samples))
     waiting = deque(play for play in plays if trajectory_id(play.task, play.sample, seed) not in done)
     live: list[tuple[Episode, _Play]] = []
-    left_out: dict[str, ActorUnavailable] = {}
+    left_out: dict[str, Failure] = {}
     spare, answered = [], False
     while waiting or live:
         while waiting and len(live) < concurrency:
             play = waiting.popleft()
             live.append((Episode.start(spare.pop() if spare else make_environment(), play.task), play))
         failures = _advance(live, actor, temperature, seed, max_tokens)
-        answered = answered or len(failures) < len(live)
+        unanswered = {place for place, failure in failures.items() if isinstance(failure, ActorUnavailable)}
+        answered = answered or len(unanswered) < len(live)
         still_open = []
         for place, (episode, play) in enumerate(live):
             identifier = trajectory_id(play.task, play.sample, seed)
-            if place in failures and play.attempt < attempts:
+            if place in unanswered and play.attempt < attempts:
                 waiting.appendleft(play._replace(attempt=play.attempt + 1))
             elif place in failures:
                 left_out[identifier] = failures[place]
@@ -121,11 +106,16 @@ def trajectory_id(task: str, sample: int, seed: int) -> str:
     return f"{task}/{seed}/{sample}"
 
 
+def task_of(identifier: str) -> str:
+    """The task in an id that `trajectory_id` gave."""
+    return identifier.rsplit("/", 2)[0]
+
+
 def _advance(
     live: Sequence[tuple[Episode, _Play]], actor: Actor, temperature: float, seed: int, max_tokens: int
-) -> dict[int, ActorUnavailable]:
-    """Takes one action in every episode; returns the failures of those without an answer, by their places."""
-    failures: dict[int, ActorUnavailable] = {}
+) -> dict[int, Failure]:
+    """Takes one action in every episode; returns the failures of those without an answer or room, by their places."""
+    failures: dict[int, Failure] = {}
     places = list(range(len(live)))
     while places:
         episodes = [live[place][0] for place in places]
@@ -135,16 +125,22 @@ def _advance(
         ]
         try:
             answers = ask(actor, episodes, seeds, samples=1, temperature=temperature, max_tokens=max_tokens)
-        except ActorUnavailable as error:
+        except (ActorUnavailable, ConversationTooLong) as error:
             failures |= {places[index]: error for index in error.conversations}
             places = [place for place in places if place not in failures and not live[place][0].ended]
         else:
             for episode, actions in zip(episodes, answers, strict=True):
                 for action in actions:
-                    episode.act(action.text, action.tokens)
+                    episode.act(action.text, action.tokens, action.prompt_tokens)
             break
     return failures
 
 
 def _actor_info(actor: Actor, temperature: float, seed: int, episode: Episode) -> ActorInfo:
-    return ActorInfo(name=actor.name, temperature=temperature, seed=seed, sampled_tokens=episode.sampled_tokens)
+    return ActorInfo(
+        name=actor.name,
+        temperature=temperature,
+        seed=seed,
+        prompt_tokens=episode.prompt_tokens,
+        sampled_tokens=episode.sampled_tokens,
+    )

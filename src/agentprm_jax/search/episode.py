@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentprm_jax.actors.base import Action, Actor, ActorUnavailable, ConversationTooLong
 from agentprm_jax.data.trajectory import ActorInfo, Message, Trajectory
 from agentprm_jax.envs.base import Environment, Observation
 
 MakeEnvironment = Callable[[], Environment]
+
+ENDED_BY, CONTEXT = "ended_by", "context"
+"""Key in a trajectory's `extra`, and its value where the actor's context ended what the round limit would not have."""
 
 
 @dataclass
@@ -21,7 +24,9 @@ class Episode:
         messages: the conversation so far, ending with an observation while the episode is open.
         rewards: one per action, the environment's own.
         ended: None while open, then "terminated" or "truncated".
+        ended_by: "context" where the actor had no room for another action; else None.
         sampled_tokens: tokens that the actor sampled for the actions of this path.
+        prompt_tokens: tokens of the prompts that these were sampled after, cached ones included; 0 where not known.
     """
 
     environment: Environment
@@ -29,7 +34,9 @@ class Episode:
     messages: list[Message]
     rewards: list[float] = field(default_factory=list)
     ended: str | None = None
+    ended_by: str | None = None
     sampled_tokens: int = 0
+    prompt_tokens: int = 0
 
     @classmethod
     def start(cls, environment: Environment, task: str) -> Episode:
@@ -38,7 +45,7 @@ class Episode:
         opening = [Message(role=role, content=content) for role, content in environment.opening]
         return cls(environment, task, [*opening, Message(role="user", content=observation.text)])
 
-    def act(self, action: str, tokens: int = 0) -> Observation:
+    def act(self, action: str, tokens: int = 0, prompt_tokens: int = 0) -> Observation:
         """Takes one action and records it with the environment's answer.
 
         A final observation without text adds no message: nothing was said.
@@ -47,6 +54,7 @@ class Episode:
         self.messages.append(Message(role="assistant", content=action, action=True))
         self.rewards.append(float(observation.reward))
         self.sampled_tokens += tokens
+        self.prompt_tokens += prompt_tokens
         if observation.terminated or observation.truncated:
             self.ended = "terminated" if observation.terminated else "truncated"
         if observation.text or self.ended is None:
@@ -55,13 +63,13 @@ class Episode:
 
     @property
     def outcome(self) -> float:
-        """The sum of the rewards paid so far."""
-        return float(sum(self.rewards))
+        """What the rewards paid so far come to, by the environment's own rule."""
+        return float(self.environment.outcome(self.rewards))
 
     def fork(self) -> Episode:
         """Returns an independent copy in the same state; only open episodes are worth forking."""
-        return Episode(
-            self.environment.fork(), self.task, list(self.messages), list(self.rewards), self.ended, self.sampled_tokens
+        return replace(
+            self, environment=self.environment.fork(), messages=list(self.messages), rewards=list(self.rewards)
         )
 
     def close(self) -> None:
@@ -69,7 +77,7 @@ class Episode:
         self.environment.close()
 
     def trajectory(self, identifier: str, split: str, actor: ActorInfo, extra: dict | None = None) -> Trajectory:
-        """Returns the record of this ended episode.
+        """Returns the record of this ended episode; its `extra` tells `ended_by`, if anything.
 
         Raises:
             ValueError: the episode is still open, so it has no outcome yet.
@@ -87,7 +95,7 @@ class Episode:
             success=self.outcome > 0.0,
             ended=self.ended,
             actor=actor,
-            extra=extra or {},
+            extra=(extra or {}) | ({ENDED_BY: self.ended_by} if self.ended_by else {}),
         )
 
 
@@ -102,11 +110,11 @@ def ask(
 ) -> list[list[Action]]:
     """The actor's proposals for the next action of every episode.
 
-    An episode that has outgrown the actor's context is ended, as truncated, and gets no proposals: one long
-    conversation does not stop the others.
+    An episode that has outgrown the actor's context is ended, as truncated by the context, and gets no proposals: one
+    long conversation does not stop the others.
 
     Raises:
-        ConversationTooLong: not even the first action of an episode has room.
+        ConversationTooLong: not even the first action of some episodes has room; its places are those in `episodes`.
         ActorUnavailable: episodes got no answer; its places are those in `episodes`.
     """
     open_places = list(range(len(episodes)))
@@ -121,12 +129,13 @@ def ask(
                 max_tokens=max_tokens,
             )
         except ConversationTooLong as error:
-            outgrown = {open_places[index] for index in error.conversations}
-            if not all(episodes[place].rewards for place in outgrown):
-                raise
+            outgrown = [open_places[index] for index in error.conversations]
             for place in outgrown:
-                episodes[place].ended = "truncated"
-            open_places = [place for place in open_places if place not in outgrown]
+                if episodes[place].rewards:
+                    episodes[place].ended, episodes[place].ended_by = "truncated", CONTEXT
+            if unstarted := [place for place in outgrown if not episodes[place].rewards]:
+                raise ConversationTooLong(unstarted, str(error)) from error
+            open_places = [place for place in open_places if place not in set(outgrown)]
         except ActorUnavailable as error:
             raise ActorUnavailable([open_places[index] for index in error.conversations], str(error)) from error
         else:

@@ -16,6 +16,7 @@ class SearchResult(NamedTuple):
         sampled_tokens: tokens sampled for the whole search, rejected candidates included.
         scored_actions: actions that the scorer valued.
         environment_steps: steps taken in any copy of the environment.
+        unanswered: samples or paths that were given up, because the actor left them without an answer.
     """
 
     trajectory: Trajectory
@@ -23,3 +24,4 @@ class SearchResult(NamedTuple):
     sampled_tokens: int
     scored_actions: int
     environment_steps: int
+    unanswered: int = 0
