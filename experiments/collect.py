@@ -17,7 +17,9 @@ an interrupted collection goes on with what is missing.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ from agentprm_jax.commands.answer import run_command
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from agentprm_jax.actors.base import Actor
     from agentprm_jax.actors.remote import RemoteActor
@@ -87,33 +89,53 @@ class CollectConfig:
 
 def main(config: CollectConfig) -> None:
     """Collects what OUTPUT does not hold yet."""
-    from agentprm_jax.data.trajectory import TrajectoryWriter, iterate_trajectories
+    from agentprm_jax.data.trajectory import iterate_trajectories
     from agentprm_jax.envs import make_env
     from agentprm_jax.envs.tasks import list_tasks
     from agentprm_jax.reporting.progress import progress
     from agentprm_jax.reporting.stage import StageFolder
 
+    tasks = list_tasks(config.environment.name, config.tasks)
     stage = StageFolder(config.output, f"collect {config.output.name}", config.what, ignore=("output",))
     if stage.done:
         return
     path = config.output / TRAJECTORIES
-    tasks = list_tasks(config.environment.name, config.tasks)
 
     def make_environment():
         return make_env(config.environment.name, **config.environment.options)
 
     sampled = steps = 0
-    with stage.clock(), TrajectoryWriter(path) as writer:
-        known = list(iterate_trajectories(path))
-        done = {trajectory.id for trajectory in known}
-        play = expert_play if config.actor == "expert" else actor_play
-        missing = play(config, tasks, make_environment, done)
-        shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
-        known += write_together(writer, shown)
+    with stage.clock():
+        play = find_player(config)
+        with open_collection(path) as writer:
+            known = list(iterate_trajectories(path))
+            missing = play(tasks, make_environment, {trajectory.id for trajectory in known})
+            shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
+            known += write_together(writer, shown)
     for trajectory in known:
         sampled += trajectory.actor.sampled_tokens if trajectory.actor else 0
         steps += len(trajectory.rewards)
     stage.finish(tokens_sampled=sampled, environment_steps=steps)
+
+
+@contextmanager
+def open_collection(path: Path) -> Iterator[TrajectoryWriter]:
+    """The writer of the collection; a file into which nothing has been written is not left behind."""
+    from agentprm_jax.data.trajectory import TrajectoryWriter
+
+    with TrajectoryWriter(path) as writer:
+        try:
+            yield writer
+        finally:
+            if not path.stat().st_size:
+                path.unlink()
+
+
+def find_player(config: CollectConfig) -> Callable[..., Iterator[Trajectory]]:
+    """Who plays: a function of tasks, environment and what is done; its model is loaded now."""
+    if config.actor == "expert":
+        return partial(expert_play, config)
+    return partial(actor_play, config, find_actor(config.actor, config.sampler, config.remote))
 
 
 def write_together(writer: TrajectoryWriter, trajectories: Iterable[Trajectory]) -> list[Trajectory]:
@@ -157,7 +179,7 @@ def expert_play(
 
 
 def actor_play(
-    config: CollectConfig, tasks: list[str], make_environment: MakeEnvironment, done: Container[str]
+    config: CollectConfig, actor: Actor, tasks: list[str], make_environment: MakeEnvironment, done: Container[str]
 ) -> Iterator[Trajectory]:
     """Sampled trajectories that are not done."""
     from agentprm_jax.search import collect
@@ -165,7 +187,7 @@ def actor_play(
     return collect(
         tasks,
         make_environment=make_environment,
-        actor=find_actor(config.actor, config.sampler, config.remote),
+        actor=actor,
         samples=config.samples,
         temperature=config.temperature,
         seed=config.seed,

@@ -43,6 +43,7 @@ def main(config: QuickstartConfig) -> None:
     from agentprm_jax.reporting.stage import StageFolder
 
     jobs = plan(config)
+    check_tasks(config)
     StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
     evaluate.claim(evaluation(config))
     names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
@@ -70,6 +71,14 @@ def plan(config: QuickstartConfig) -> list[Job]:
         needs = ("pool", name) if name in prms else ("actor",)
         jobs.append(Job(f"measure-{name}", "evaluate", "measure", (settings, name), needs))
     return jobs
+
+
+def check_tasks(config: QuickstartConfig) -> None:
+    """Raises ValueError, before anything is written, where the environment lacks a level or has too few tasks."""
+    from agentprm_jax.envs.tasks import list_tasks
+
+    for collection in collect_configs(config).values():
+        list_tasks(collection.environment.name, collection.tasks)
 
 
 def find_model(model: str) -> Path:

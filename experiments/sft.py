@@ -93,7 +93,7 @@ def main(config: SftConfig) -> None:
     from agentprm_jax.envs.tasks import compact_vocabulary
     from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
-    from agentprm_jax.reporting.stage import claim_together, trained_tokens
+    from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
         PackedBatches,
@@ -123,7 +123,7 @@ def main(config: SftConfig) -> None:
         else:
             decoder, pretrained = load_pretrained(config.init, partial(parameter_shardings, mesh))
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
-        examples = encode_together(config.output / "encoded", config.trajectories, encoder, config.imitate)
+        examples = encode_together(config.output / ENCODED, config.trajectories, encoder, config.imitate)
         rows = pack(examples, length=config.row_length)
         program = prepare(
             sft_objective(decoder, make_constrain(mesh)),

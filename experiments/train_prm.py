@@ -71,7 +71,7 @@ def main(config: TrainPrmConfig) -> None:
     from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
-    from agentprm_jax.reporting.stage import claim_together, trained_tokens
+    from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
     from agentprm_jax.training import (
@@ -102,7 +102,7 @@ def main(config: TrainPrmConfig) -> None:
         if config.param_dtype == "float32":
             decoder = dataclasses.replace(decoder, param_dtype="float32")
             pretrained = jax.tree.map(lambda x: x.astype("float32"), pretrained)
-        examples = encode_together(config.output / "encoded", config.trajectories, encoder, "steps")
+        examples = encode_together(config.output / ENCODED, config.trajectories, encoder, "steps")
         values = initial_values(examples.outcomes, examples.groups, config.initial_values)
         rows = pack(examples.with_initial_values(values), length=config.row_length)
         program = prepare(

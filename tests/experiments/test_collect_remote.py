@@ -65,7 +65,7 @@ def test_failed_requests_cost_their_own_episodes_and_a_second_run_collects_them(
     assert all(t.actor.name == "m" and t.actor.sampled_tokens == 3 for t in whole.values())
 
 
-def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph(collect, chat_server):
+def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph_and_leaves_the_folder_free(collect, chat_server):
     chat_server.usual = lambda request: failed(401, "wrong key")
     done, found = collect()
     assert done.returncode != 0
@@ -73,3 +73,8 @@ def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph(collect, cha
     assert "OPENAI_API_KEY" in done.stderr
     assert "Traceback" not in done.stderr
     assert found == {}
+
+    chat_server.usual = finish
+    done, found = collect("--remote.model", "another")
+    assert done.returncode == 0, done.stderr
+    assert {t.actor.name for t in found.values()} == {"another"}

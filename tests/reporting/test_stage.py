@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agentprm_jax.reporting.stage import ForeignFolder, StageFolder, claim_together
+from agentprm_jax.reporting.stage import ENCODED, ForeignFolder, StageFolder, claim_together
 from agentprm_jax.training.record import RunMismatch
 
 
@@ -80,3 +80,21 @@ def test_processes_that_do_not_write_read_the_claim_of_the_one_that_does(tmp_pat
 
 def test_one_process_claims_a_folder_together_with_nobody(tmp_path):
     assert claim_together(tmp_path / "run", "stage", Config(tmp_path / "run")).writer
+
+
+def test_a_folder_is_given_back_by_an_error_until_something_is_made_and_never_by_an_interrupt(tmp_path):
+    for made, error in ((False, KeyboardInterrupt), (True, ValueError)):
+        folder = tmp_path / error.__name__
+        stage = open_stage(folder)
+        if made:
+            (folder / "trajectories.jsonl").write_text("{}")
+        with pytest.raises(error), stage.clock():
+            raise error
+        with pytest.raises(RunMismatch):
+            open_stage(folder, steps=4)
+    stage = open_stage(tmp_path / "run")
+    with pytest.raises(ValueError, match="path"), stage.clock():
+        (tmp_path / "run" / ENCODED).mkdir()
+        raise ValueError("no such path")
+    assert open_stage(tmp_path / "run", steps=4).done is None
+    assert (tmp_path / "run" / ENCODED).exists()

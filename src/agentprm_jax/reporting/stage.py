@@ -16,6 +16,8 @@ from agentprm_jax.reporting.results import Stage
 from agentprm_jax.training.record import check_record, draft_of, write_record
 
 CONFIG_FILE, PROGRESS_FILE, DONE_FILE = "config.json", "minutes.json", "stage.json"
+ENCODED = "encoded"
+"""Folder of encoded trajectories, which says itself of what it is made: it stays when a claim is given back."""
 
 
 class ForeignFolder(ValueError):
@@ -49,7 +51,7 @@ class StageFolder:
             check_record(path, plain)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        if any(entry != draft_of(path) for entry in folder.iterdir()):
+        if any(entry not in (draft_of(path), folder / ENCODED) for entry in folder.iterdir()):
             raise ForeignFolder(
                 f"{folder} is not empty and has no {CONFIG_FILE}, so it is no folder of this stage ({name}). Nothing "
                 "in it was touched. Choose another output folder, or remove this one."
@@ -66,12 +68,20 @@ class StageFolder:
 
     @contextmanager
     def clock(self) -> Iterator[None]:
-        """Adds the time spent inside to the stage's minutes, also when it is interrupted."""
+        """Adds the time spent inside to the stage's minutes, also when it is interrupted.
+
+        An error before anything was made gives the folder back, so that a corrected command may have it.
+        """
         start = time.monotonic()
         try:
             yield
+        except Exception:
+            if self.writer and self._nothing_made():
+                for name in (PROGRESS_FILE, CONFIG_FILE):
+                    (self.folder / name).unlink(missing_ok=True)
+            raise
         finally:
-            if self.writer:
+            if self.writer and (self.folder / CONFIG_FILE).exists():
                 minutes = self._minutes() + (time.monotonic() - start) / 60
                 write_record(self.folder / PROGRESS_FILE, {"minutes": minutes})
 
@@ -81,6 +91,10 @@ class StageFolder:
         if self.writer:
             write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
         return stage
+
+    def _nothing_made(self) -> bool:
+        notes = {self.folder / name for name in (CONFIG_FILE, PROGRESS_FILE, ENCODED)}
+        return not set(self.folder.iterdir()) - notes - {draft_of(note) for note in notes}
 
     def _minutes(self) -> float:
         path = self.folder / PROGRESS_FILE
