@@ -93,8 +93,8 @@ def test_a_folder_is_given_back_by_an_error_until_something_is_made_and_never_by
         with pytest.raises(RunMismatch):
             open_stage(folder, steps=4)
     stage = open_stage(tmp_path / "run")
+    (tmp_path / "run" / ENCODED).mkdir()
     with pytest.raises(ValueError, match="path"), stage.clock():
-        (tmp_path / "run" / ENCODED).mkdir()
         raise ValueError("no such path")
     assert open_stage(tmp_path / "run", steps=4).done is None
     assert (tmp_path / "run" / ENCODED).exists()
