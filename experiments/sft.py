@@ -13,6 +13,7 @@ are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into th
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -125,6 +126,8 @@ def main(config: SftConfig) -> None:
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, config.imitate)
         rows = pack(examples, length=config.row_length)
+        if stage.writer:
+            print(f"{title}: {rows}.", file=sys.stderr)
         program = prepare(
             sft_objective(decoder, make_constrain(mesh)),
             lambda key: init_language_model(decoder, key),
@@ -147,9 +150,9 @@ def main(config: SftConfig) -> None:
         if stage.writer:
             model = config.output / "model"
             save_with_tokenizer(model, decoder, params, encoder)
-            write_record(model / TRAINING, training_notes(config, examples, config.output, Path(__file__).parent))
+            write_record(model / TRAINING, training_notes(config, examples, rows, config.output, Path(__file__).parent))
         wait_for_all("the model is saved")
-    stage.finish(tokens_trained=trained_tokens(config.output))
+    stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 
 def scratch_decoder(model: ModelConfig, vocab_size: int) -> DecoderConfig:

@@ -14,6 +14,7 @@ trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -105,6 +106,8 @@ def main(config: TrainPrmConfig) -> None:
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, "steps")
         values = initial_values(examples.outcomes, examples.groups, config.initial_values)
         rows = pack(examples.with_initial_values(values), length=config.row_length)
+        if stage.writer:
+            print(f"{title}: {rows}.", file=sys.stderr)
         program = prepare(
             prm_objective(decoder, config.objective, make_constrain(mesh)),
             lambda key: init_reward_model(decoder, key),
@@ -133,10 +136,10 @@ def main(config: TrainPrmConfig) -> None:
                 initial_value=float(examples.outcomes.mean()),
                 name=f"{config.objective.method}-{config.seed}",
                 method=config.objective.method,
-                training=training_notes(config, examples, config.output, Path(__file__).parent),
+                training=training_notes(config, examples, rows, config.output, Path(__file__).parent),
             ).save(config.output / "model")
         wait_for_all("the model is saved")
-    stage.finish(tokens_trained=trained_tokens(config.output))
+    stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 
 if __name__ == "__main__":

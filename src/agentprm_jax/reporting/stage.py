@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from agentprm_jax.reporting.provenance import package_commit
 from agentprm_jax.reporting.results import Stage
 from agentprm_jax.training.record import check_record, draft_of, write_record
 
@@ -68,7 +69,7 @@ class StageFolder:
 
     @contextmanager
     def clock(self) -> Iterator[None]:
-        """Adds the time spent inside to the stage's minutes, also when it is interrupted.
+        """Adds the time spent inside, and the commit of the code, to the stage's notes, also when it is interrupted.
 
         An error before anything was made gives the folder back, so that a corrected command may have it.
         """
@@ -82,12 +83,13 @@ class StageFolder:
             raise
         finally:
             if self.writer and (self.folder / CONFIG_FILE).exists():
-                minutes = self._minutes() + (time.monotonic() - start) / 60
-                write_record(self.folder / PROGRESS_FILE, {"minutes": minutes})
+                self._note((time.monotonic() - start) / 60)
 
-    def finish(self, **counts: int) -> Stage:
-        """Marks the stage as done; `counts` are the counting fields of `Stage`."""
-        stage = msgspec.structs.replace(Stage(name=self.name, minutes=self._minutes()), **counts)
+    def finish(self, **counts: float) -> Stage:
+        """Marks the stage as done; `counts` are the counting fields of `Stage`, and `padding`."""
+        notes = self._notes()
+        stage = Stage(name=self.name, minutes=notes["minutes"], commits=tuple(notes["commits"]))
+        stage = msgspec.structs.replace(stage, **counts)
         if self.writer:
             write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
         return stage
@@ -96,9 +98,16 @@ class StageFolder:
         notes = {self.folder / name for name in (CONFIG_FILE, PROGRESS_FILE, ENCODED)}
         return not set(self.folder.iterdir()) - notes - {draft_of(note) for note in notes}
 
-    def _minutes(self) -> float:
+    def _note(self, minutes: float) -> None:
+        notes, commit = self._notes(), package_commit()
+        commits = dict.fromkeys([*notes["commits"], *([commit] if commit else [])])
+        write_record(self.folder / PROGRESS_FILE, {"minutes": notes["minutes"] + minutes, "commits": list(commits)})
+
+    def _notes(self) -> dict[str, Any]:
+        """Minutes and commits of the sessions so far; sessions of older code left no commits."""
         path = self.folder / PROGRESS_FILE
-        return float(json.loads(path.read_text(encoding="utf-8"))["minutes"]) if path.exists() else 0.0
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return {"minutes": 0.0, "commits": []} | known
 
 
 def claim_together(folder: Path, name: str, config: Any, ignore: tuple[str, ...] = ()) -> StageFolder:
