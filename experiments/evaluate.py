@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 MEASUREMENTS = "measurements"
 RANDOM = {f"random-{seed}": (f"random_beam-{seed}", f"random_beam_finished_first-{seed}") for seed in range(3)}
 """Beams with random scores of one seed each, and their files: as they are, and with finished paths first."""
-WIDTH = 160
+WIDTH = 260
 """Columns of the table where there is no terminal whose width counts."""
 
 
@@ -365,47 +365,21 @@ def report(
 
 def draw(config: EvaluateConfig, findings: Findings, results: Results) -> list[Picture]:
     """All pictures, as PNG files beside the results and as SVG for the page."""
-    from agentprm_jax.reporting import plots
     from agentprm_jax.reporting.canvas import figure_svg, save_figure
     from agentprm_jax.reporting.evaluation import read_evaluation
     from agentprm_jax.reporting.page import Picture
+    from agentprm_jax.reporting.pictures import draw_all
     from agentprm_jax.reporting.stage import read_metrics
 
     firsts = {}
     for name, prm in prm_folders(config).items():
         method = read_evaluation(config.output / MEASUREMENTS / f"{name}.json").method
         firsts.setdefault(method, read_metrics(prm / "metrics.jsonl"))
-    beams = [f"beam_{size}" for size in config.beams]
-    scored = findings.scored_pool()
-    figures = {
-        "best_of_n": ("Best-of-N", "Bands: one standard error.", plots.best_of_n_curves(results.curves)),
-        "beam": ("Beam search", "Bars: one standard error.", plots.beam_bars(results.tables[0], beams)),
-        "promise_paths": (
-            "Promise along successful and failed trajectories",
-            "PRMs of the first seed; bands: one standard error over trajectories.",
-            plots.promise_paths(scored),
-        ),
-        "calibration": (
-            "Calibration of the promises",
-            "All steps and seeds.",
-            plots.calibration({name: findings.metrics(name).reliability() for name in findings.methods}),
-        ),
-        "training": (
-            "Training",
-            "PRMs of the first seed.",
-            plots.training_curves(
-                firsts, {"loss": "loss", "mean_promise": "mean promise", "grad_norm": "gradient norm"}
-            ),
-        ),
-        "comparisons": (
-            "AgentPRM against the other methods",
-            "95 % intervals of the paired bootstrap.",
-            plots.comparison_intervals(results.comparisons),
-        ),
-    }
-    for name, (_, _, figure) in figures.items():
-        save_figure(figure, config.output / f"{name}.png")
-    return [Picture(title, figure_svg(figure).encode(), caption) for title, caption, figure in figures.values()]
+    pictures = []
+    for drawing in draw_all(findings, results, firsts):
+        save_figure(drawing.figure, config.output / f"{drawing.name}.png")
+        pictures.append(Picture(drawing.title, figure_svg(drawing.figure).encode(), drawing.caption))
+    return pictures
 
 
 if __name__ == "__main__":

@@ -297,7 +297,7 @@ class Findings:
             kind=kind,
             sizes=sizes,
             estimates=tuple(estimate(self._cells[name, f"bon_{size}"]) for size in sizes),
-            tokens_sampled=tuple(size * tokens for size in sizes),
+            tokens_sampled=tuple(size * tokens for size in sizes) if tokens else None,
         )
 
     def _bounds(self) -> list[Row]:
