@@ -55,6 +55,16 @@ def test_what_was_refused_before_anything_was_made_can_be_corrected_in_the_same_
     assert started(script, *words, *rest, env=environment(tmp_path)).returncode == 0
 
 
+@pytest.mark.parametrize("script", ["sft", "train_prm"])
+def test_a_training_that_diverges_is_answered_with_the_update_and_what_is_kept(tmp_path, script):
+    make_inputs(tmp_path)
+    arguments = ("--trajectories", tmp_path / "trajectories.jsonl", "--init", tmp_path / "init", "--row-length", 32)
+    rates = ("--optimizer.learning-rate", 1e38, "--optimizer.schedule", "constant", "--optimizer.warmup-fraction", 0)
+    said = answer(script, *arguments, *rates, "--output", tmp_path / "x", "--loop.steps", 5)
+    assert "NonFiniteUpdate: Update" in said
+    assert "there is no checkpoint yet" in said
+
+
 def test_what_was_refused_when_something_was_made_is_kept(tmp_path):
     make_inputs(tmp_path)
     arguments = ("--trajectories", tmp_path / "trajectories.jsonl", "--init", tmp_path / "init", "--row-length", 32)

@@ -1,9 +1,10 @@
 """Evaluations: whose proposals come from a server that fails now and then, and in whose folder."""
 
 import dataclasses
+import json
 
 import pytest
-from evaluate import EvaluateConfig, claim, measure, proposer
+from evaluate import EvaluateConfig, check_inputs, claim, main, measure, measurements, proposer
 
 from agentprm_jax.actors import ActorUnavailable
 from agentprm_jax.actors.config import RemoteConfig
@@ -95,3 +96,34 @@ def test_an_evaluation_goes_on_on_other_devices_but_not_as_another_one(config):
     claim(dataclasses.replace(config, mesh=MeshConfig(tensor=2)))
     with pytest.raises(RunMismatch, match=r"temperature was 0\.7 and is now 1\.0"):
         claim(dataclasses.replace(config, temperature=1.0))
+
+
+@pytest.mark.parametrize("missing", ["pool", "greedy", "expert", "training_trajectories", "actor"])
+def test_what_is_missing_is_said_before_anything_is_written(config, tmp_path, missing):
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "trajectories.jsonl").touch()
+    given = dict.fromkeys(("pool", "greedy", "expert"), there)
+    given |= {"training_trajectories": there / "trajectories.jsonl", "actor": str(there)}
+    config = dataclasses.replace(config, **given)
+    check_inputs(config)
+    nowhere = tmp_path / "none"
+    with pytest.raises(FileNotFoundError, match="none"):
+        main(dataclasses.replace(config, **{missing: str(nowhere) if missing == "actor" else nowhere}))
+    assert not config.output.exists()
+
+
+def test_prms_that_cannot_be_told_apart_are_refused_before_anything_is_written(config, tmp_path):
+    prms = tuple(tmp_path / name / "prm" for name in "ab")
+    for prm in prms:
+        (prm / "model").mkdir(parents=True)
+        record = {"schema": "agentprm.prm/1", "name": "x-1", "method": "orm", "initial_value": 0.5}
+        (prm / "model" / "prm.json").write_text(json.dumps(record))
+    (tmp_path / "trajectories.jsonl").touch()
+    given = {"training_trajectories": tmp_path / "trajectories.jsonl"}
+    given |= dict.fromkeys(("pool", "greedy", "expert"), tmp_path)
+    config = dataclasses.replace(config, prms=prms, **given)
+    assert measurements(config)[:2] == ["a+prm", "b+prm"]
+    with pytest.raises(ValueError, match=r"a/prm and .*b/prm are both ORM with seed 1"):
+        main(config)
+    assert not config.output.exists()

@@ -108,7 +108,7 @@ def measurement_names(prms: Sequence[Path], taken: Sequence[str]) -> dict[str, P
     Raises:
         ValueError: a folder stands there twice.
     """
-    for depth in range(1, max((len(prm.parts) for prm in prms), default=0) + 1):
+    for depth in range(1, max((len(prm.parts) for prm in prms), default=1) + 1):
         names = ["+".join(prm.parts[-depth:]).replace("/", "") for prm in prms]
         if len({*names, *taken}) == len(names) + len(taken):
             return dict(zip(names, prms, strict=True))
