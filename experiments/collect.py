@@ -17,9 +17,9 @@ an interrupted collection goes on with what is missing.
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +27,11 @@ import tyro
 
 from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.ranges import check, check_counts
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from agentprm_jax.actors.base import Actor
     from agentprm_jax.actors.remote import RemoteActor
@@ -77,7 +78,12 @@ class CollectConfig:
     """Of sampling and disturbance."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a remote actor without a model."""
+        """Raises ValueError for a number out of range, and for a remote actor without a model."""
+        check_counts(self, "samples", "max_tokens", "attempts")
+        check(self, "temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0")
+        for name in ("disturbed", "disturbance"):
+            check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
         check_remote("CollectConfig", self.actor, self.remote)
 
     @property
@@ -106,10 +112,14 @@ def main(config: CollectConfig) -> None:
 
     sampled = steps = 0
     with stage.clock():
-        play = find_player(config)
+        actor = None if config.actor == "expert" else find_actor(config.actor, config.sampler, config.remote)
         with open_collection(path) as writer:
             known = list(iterate_trajectories(path))
-            missing = play(tasks, make_environment, {trajectory.id for trajectory in known})
+            done = {trajectory.id for trajectory in known}
+            if actor is None:
+                missing = expert_play(config, tasks, make_environment, done)
+            else:
+                missing = actor_play(config, actor, tasks, make_environment, done)
             shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
             known += write_together(writer, shown)
     for trajectory in known:
@@ -129,13 +139,6 @@ def open_collection(path: Path) -> Iterator[TrajectoryWriter]:
         finally:
             if not path.stat().st_size:
                 path.unlink()
-
-
-def find_player(config: CollectConfig) -> Callable[..., Iterator[Trajectory]]:
-    """Who plays: a function of tasks, environment and what is done; its model is loaded now."""
-    if config.actor == "expert":
-        return partial(expert_play, config)
-    return partial(actor_play, config, find_actor(config.actor, config.sampler, config.remote))
 
 
 def write_together(writer: TrajectoryWriter, trajectories: Iterable[Trajectory]) -> list[Trajectory]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import math
 import shlex
 import sys
 import time
@@ -30,6 +31,7 @@ from collect import REMOTE, TRAJECTORIES, check_remote, find_actor
 from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
 from agentprm_jax.commands.loading import load_on_mesh
+from agentprm_jax.commands.ranges import check, check_beams, check_counts, check_sizes
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.training.config import MeshConfig
 
@@ -98,7 +100,12 @@ class EvaluateConfig:
     """Devices of the PRM; the actor lies on the first alone."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a remote actor without a model."""
+        """Raises ValueError for a value out of range, and for a remote actor without a model."""
+        check_sizes(self)
+        check_beams(self)
+        check_counts(self, "max_tokens", "concurrency", "attempts")
+        check(self, "temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
         check_remote("EvaluateConfig", self.actor, self.remote)
 
 
@@ -119,19 +126,22 @@ def check_inputs(config: EvaluateConfig) -> None:
 
     Raises:
         FileNotFoundError: trajectories, a PRM or the actor are missing.
-        ValueError: the tasks cannot be had, or two PRMs would be the same line of a table.
+        ValueError: the pool does not hold enough samples of the tasks, or two PRMs would be the same line of a table.
     """
-    from agentprm_jax.envs.tasks import list_tasks
     from agentprm_jax.reporting.prm_training import check_apart, prm_training
     from agentprm_jax.scoring.prm_files import read_prm_record
 
-    list_tasks(config.environment.name, config.tasks)
     folders = [config.pool, config.greedy, config.expert, *([config.untrained] if config.untrained else [])]
     for path in (*(folder / TRAJECTORIES for folder in folders), config.training_trajectories):
         if not path.is_file():
             raise FileNotFoundError(f"There are no trajectories in {path}: expected a file that collect.py wrote.")
     if config.actor != REMOTE and not Path(config.actor).exists():
         raise FileNotFoundError(f"There is no actor in {config.actor}: expected the folder of a model, or {REMOTE}.")
+    samples = read_pool(config).shape[1]
+    if samples < config.sizes[-1]:
+        raise ValueError(
+            f"Best of {config.sizes[-1]} needs as many samples of each task, got {samples} in {config.pool}."
+        )
     check_apart({prm: prm_training(read_prm_record(prm / "model")) for prm in config.prms})
 
 

@@ -22,6 +22,7 @@ from typing import Literal
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.ranges import check, check_counts
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.lora_config import LoraConfig
@@ -46,6 +47,13 @@ class ModelConfig:
     """Longest conversation in tokens."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Type of activations; parameters, norms, softmax and losses stay in float32."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when a size is below 1 or heads do not divide what they share."""
+        check_counts(self, "embed", "layers", "heads", "kv_heads", "mlp", "max_positions")
+        check(self, "heads", self.heads % self.kv_heads == 0, f"a multiple of kv_heads={self.kv_heads}")
+        even = self.embed % (2 * self.heads) == 0
+        check(self, "embed", even, f"a multiple of twice heads={self.heads}: a head has an even width")
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,9 @@ class SftConfig:
     """Of the initial parameters and of the order of the data."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError when there is nothing to adapt."""
+        """Raises ValueError when a number is out of range or there is nothing to adapt."""
+        check_counts(self, "row_length")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
         if self.lora.rank and self.init is None:
             raise ValueError("Adapters need a pretrained model: lora.rank is above 0, but init names no folder.")
 

@@ -23,6 +23,7 @@ from typing import Literal
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.ranges import check, check_counts
 from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
@@ -59,6 +60,11 @@ class TrainPrmConfig:
     """Tokens of a packed row."""
     seed: int = 0
     """Of the value head and of the order of the data."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when a number is out of range."""
+        check_counts(self, "row_length")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
 
 
 def main(config: TrainPrmConfig) -> None:
