@@ -1,11 +1,15 @@
 """What stops a command is answered in one paragraph."""
 
+import json
 import pathlib
 import subprocess
 import sys
 
 import pytest
 from tiny_runs import environment, make_inputs
+
+from agentprm_jax.reporting.training_notes import TRAINING
+from agentprm_jax.scoring.prm_files import PRM
 
 EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "experiments"
 
@@ -43,7 +47,7 @@ def test_a_missing_model_is_answered_with_what_is_expected_there(tmp_path):
 
 
 @pytest.mark.parametrize("script", ["sft", "train_prm"])
-def test_what_was_refused_before_anything_was_made_can_be_corrected_in_the_same_folder(tmp_path, script):
+def test_what_is_refused_before_anything_is_made_can_be_corrected_and_then_says_its_share_of_padding(tmp_path, script):
     make_inputs(tmp_path)
     given = {"--trajectories": tmp_path / "trajectories.jsonl", "--init": tmp_path / "init"}
     rest = ("--output", tmp_path / "x", "--loop.steps", 1, "--row-length", 32)
@@ -52,7 +56,12 @@ def test_what_was_refused_before_anything_was_made_can_be_corrected_in_the_same_
         words = given | {name: tmp_path / wrong}
         assert wrong in answer(script, *(word for pair in words.items() for word in pair), *rest)
     words = (word for pair in given.items() for word in pair)
-    assert started(script, *words, *rest, env=environment(tmp_path)).returncode == 0
+    done = started(script, *words, *rest, env=environment(tmp_path))
+    assert done.returncode == 0
+    padding = json.loads((tmp_path / "x" / "stage.json").read_text())["padding"]
+    assert f"rows of 32 tokens, {padding:.1%} padding" in done.stderr
+    notes = json.loads((tmp_path / "x" / "model" / {"sft": TRAINING, "train_prm": PRM}[script]).read_text())
+    assert notes.get("training", notes)["data"]["padding"] == padding > 0
 
 
 @pytest.mark.parametrize("script", ["sft", "train_prm"])

@@ -57,6 +57,22 @@ def test_minutes_add_up_over_interruptions(tmp_path):
     assert stage.finish().minutes > first > 0.0
 
 
+def test_a_stage_names_every_commit_under_which_it_was_worked_on(tmp_path, monkeypatch):
+    for commit in ("a1", "a1", "b2", None):
+        monkeypatch.setattr("agentprm_jax.reporting.stage.package_commit", lambda commit=commit: commit)
+        with open_stage(tmp_path / "run").clock():
+            pass
+    assert open_stage(tmp_path / "run").finish().commits == ("a1", "b2")
+
+
+def test_notes_of_sessions_before_commits_were_kept_are_continued(tmp_path):
+    opened = open_stage(tmp_path / "run")
+    (tmp_path / "run" / "minutes.json").write_text('{"minutes": 2.0}')
+    with opened.clock():
+        pass
+    assert opened.finish().minutes > 2.0
+
+
 def test_what_a_kill_left_of_the_claim_is_no_foreign_file(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json.tmp").write_text('{"st')
