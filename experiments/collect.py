@@ -17,9 +17,10 @@ an interrupted collection goes on with what is missing.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ import tyro
 
 from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.ranges import check, check_counts
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 
 if TYPE_CHECKING:
@@ -78,7 +80,12 @@ class CollectConfig:
     """Of sampling and disturbance."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a remote actor without a model."""
+        """Raises ValueError for a number out of range, and for a remote actor without a model."""
+        check_counts(self, "samples", "max_tokens", "attempts")
+        check(self, "temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0")
+        for name in ("disturbed", "disturbance"):
+            check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
         check_remote("CollectConfig", self.actor, self.remote)
 
     @property
@@ -90,35 +97,48 @@ class CollectConfig:
 
 def main(config: CollectConfig) -> None:
     """Collects what OUTPUT does not hold yet."""
-    from agentprm_jax.data.trajectory import TrajectoryWriter, iterate_trajectories
+    from agentprm_jax.data.trajectory import iterate_trajectories
     from agentprm_jax.envs import make_env
     from agentprm_jax.envs.tasks import list_tasks
     from agentprm_jax.reporting.progress import progress
     from agentprm_jax.reporting.spending import accounted, read_account
     from agentprm_jax.reporting.stage import StageFolder
 
+    tasks = list_tasks(config.environment.name, config.tasks)
     stage = StageFolder(config.output, f"collect {config.output.name}", config.what, ignore=("output",))
     if stage.done:
         return
     path = config.output / TRAJECTORIES
-    tasks = list_tasks(config.environment.name, config.tasks)
 
     def make_environment():
         return make_env(config.environment.name, **config.environment.options)
 
-    with stage.clock(), TrajectoryWriter(path) as writer:
-        known = list(iterate_trajectories(path))
-        done = {trajectory.id for trajectory in known}
+    with stage.clock():
         actor = None if config.actor == EXPERT else find_actor(config.actor, config.sampler, config.remote)
-        if actor is None:
-            missing = expert_play(config, tasks, make_environment, done)
-        else:
-            missing = actor_play(config, actor, tasks, make_environment, done)
-        shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
-        with accounted(actor, path) if actor else nullcontext():
+        with open_collection(path) as writer, accounted(actor, path) if actor else nullcontext():
+            known = list(iterate_trajectories(path))
+            done = {trajectory.id for trajectory in known}
+            if actor is None:
+                missing = expert_play(config, tasks, make_environment, done)
+            else:
+                missing = actor_play(config, actor, tasks, make_environment, done)
+            shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
             known += write_together(writer, shown)
     print(f"{stage.name}: {endings(known)}.", file=sys.stderr)
     stage.finish(**tally(known), **read_account(config.output))
+
+
+@contextmanager
+def open_collection(path: Path) -> Iterator[TrajectoryWriter]:
+    """The writer of the collection; a file into which nothing has been written is not left behind."""
+    from agentprm_jax.data.trajectory import TrajectoryWriter
+
+    with TrajectoryWriter(path) as writer:
+        try:
+            yield writer
+        finally:
+            if not path.stat().st_size:
+                path.unlink()
 
 
 def write_together(writer: TrajectoryWriter, trajectories: Iterable[Trajectory]) -> list[Trajectory]:

@@ -17,19 +17,21 @@ from __future__ import annotations
 
 import datetime
 import functools
+import math
 import shlex
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
-from collect import TRAJECTORIES, check_remote, find_actor
+from collect import REMOTE, TRAJECTORIES, check_remote, find_actor
 
 from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
 from agentprm_jax.commands.loading import load_on_mesh
+from agentprm_jax.commands.ranges import check, check_beams, check_counts, check_sizes
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.training.config import MeshConfig
 
@@ -46,8 +48,9 @@ if TYPE_CHECKING:
     from agentprm_jax.search.result import SearchResult
 
 MEASUREMENTS = "measurements"
-RANDOM_SEEDS = 3
-WIDTH = 160
+RANDOM = {f"random-{seed}": (f"random_beam-{seed}", f"random_beam_finished_first-{seed}") for seed in range(3)}
+"""Beams with random scores of one seed each, and their files: as they are, and with finished paths first."""
+WIDTH = 260
 """Columns of the table where there is no terminal whose width counts."""
 
 
@@ -97,7 +100,12 @@ class EvaluateConfig:
     """Devices of the PRM; the actor lies on the first alone."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a remote actor without a model."""
+        """Raises ValueError for a value out of range, and for a remote actor without a model."""
+        check_sizes(self)
+        check_beams(self)
+        check_counts(self, "max_tokens", "concurrency", "attempts")
+        check(self, "temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
         check_remote("EvaluateConfig", self.actor, self.remote)
 
 
@@ -105,11 +113,36 @@ def main(config: EvaluateConfig, stages: Sequence[Stage] = (), headline: str = "
     """Measures what is missing, then reports."""
     from agentprm_jax.reporting.progress import progress
 
+    check_inputs(config)
     claim(config)
-    jobs = measurement_names(config)
+    jobs = measurements(config)
     for name in progress(jobs, "evaluate", total=len(jobs)):
         measure(config, name)
     return report(config, stages, headline)
+
+
+def check_inputs(config: EvaluateConfig) -> None:
+    """Checks, before anything is written, that what is evaluated is there and that its PRMs can be told apart.
+
+    Raises:
+        FileNotFoundError: trajectories, a PRM or the actor are missing.
+        ValueError: the pool does not hold enough samples of the tasks, or two PRMs would be the same line of a table.
+    """
+    from agentprm_jax.reporting.prm_training import check_apart, prm_training
+    from agentprm_jax.scoring.prm_files import read_prm_record
+
+    folders = [config.pool, config.greedy, config.expert, *([config.untrained] if config.untrained else [])]
+    for path in (*(folder / TRAJECTORIES for folder in folders), config.training_trajectories):
+        if not path.is_file():
+            raise FileNotFoundError(f"There are no trajectories in {path}: expected a file that collect.py wrote.")
+    if config.actor != REMOTE and not Path(config.actor).exists():
+        raise FileNotFoundError(f"There is no actor in {config.actor}: expected the folder of a model, or {REMOTE}.")
+    samples = read_pool(config).shape[1]
+    if samples < config.sizes[-1]:
+        raise ValueError(
+            f"Best of {config.sizes[-1]} needs as many samples of each task, got {samples} in {config.pool}."
+        )
+    check_apart({prm: prm_training(read_prm_record(prm / "model")) for prm in config.prms})
 
 
 def claim(config: EvaluateConfig) -> None:
@@ -119,31 +152,40 @@ def claim(config: EvaluateConfig) -> None:
     StageFolder(config.output, "evaluate", config, ignore=("output", "mesh"))
 
 
-def measurement_names(config: EvaluateConfig) -> list[str]:
+def prm_folders(config: EvaluateConfig) -> dict[str, Path]:
+    """The PRMs by the names of their measurements."""
+    from agentprm_jax.reporting.evaluation import measurement_names
+
+    return measurement_names(config.prms, taken=[*RANDOM, *(name for pair in RANDOM.values() for name in pair)])
+
+
+def measurements(config: EvaluateConfig) -> list[str]:
     """What has to be measured: every PRM, and beams with random scores."""
-    return [prm.name for prm in config.prms] + [f"random-{seed}" for seed in range(RANDOM_SEEDS)]
+    return [*prm_folders(config), *RANDOM]
 
 
 def measure(config: EvaluateConfig, name: str) -> None:
     """Measures one PRM, or the beams with random scores of one seed, unless that is done."""
     folder = config.output / MEASUREMENTS
     folder.mkdir(parents=True, exist_ok=True)
-    if name.startswith("random-"):
-        measure_random(config, int(name.removeprefix("random-")), folder)
+    if name in RANDOM:
+        measure_random(config, name, folder)
     else:
-        measure_prm(config, next(prm for prm in config.prms if prm.name == name), folder)
+        measure_prm(config, prm_folders(config)[name], folder / f"{name}.json")
 
 
-def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
+def measure_prm(config: EvaluateConfig, prm_folder: Path, path: Path) -> None:
     """Scores the pool and searches with one PRM."""
     from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
+    from agentprm_jax.reporting.prm_training import prm_training
+    from agentprm_jax.reporting.provenance import git_commit
+    from agentprm_jax.scoring.prm_files import read_prm_record
 
-    path = folder / f"{prm_folder.name}.json"
     if path.exists():
         return
     start = time.monotonic()
     prm = load_on_mesh(prm_folder / "model", config.mesh)
-    method, seed = prm.name.rsplit("-", 1)
+    training = prm_training(read_prm_record(prm_folder / "model"))
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored
     actor = proposer(config.actor, config.sampler, config.remote)
@@ -157,19 +199,29 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
     write_evaluation(
         path,
         Evaluation(
-            method=method, seed=int(seed), promises=promises, pool_tokens=pool_tokens, beams=beams, minutes=minutes
+            method=training.method,
+            seed=training.seed,
+            promises=promises,
+            pool_tokens=pool_tokens,
+            beams=beams,
+            minutes=minutes,
+            initial_value=prm.initial_value,
+            training=training,
+            commit=git_commit(Path(__file__).parent),
         ),
     )
 
 
-def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
+def measure_random(config: EvaluateConfig, name: str, folder: Path) -> None:
     """Searches with random scores: as they are, and preferring paths that ended by themselves."""
     from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
+    from agentprm_jax.reporting.provenance import git_commit
     from agentprm_jax.scoring.random_scorer import RandomScorer
 
     actor = proposer(config.actor, config.sampler, config.remote)
-    for method, finished_first in (("random_beam", False), ("random_beam_finished_first", True)):
-        path = folder / f"{method}-{seed}.json"
+    for file, finished_first in zip(RANDOM[name], (False, True), strict=True):
+        path = folder / f"{file}.json"
+        method, seed = file.rsplit("-", 1)[0], int(name.removeprefix("random-"))
         if path.exists():
             continue
         start = time.monotonic()
@@ -179,7 +231,16 @@ def measure_random(config: EvaluateConfig, seed: int, folder: Path) -> None:
         }
         minutes = (time.monotonic() - start) / 60
         write_evaluation(
-            path, Evaluation(method=method, seed=seed, promises=[], pool_tokens=0, beams=beams, minutes=minutes)
+            path,
+            Evaluation(
+                method=method,
+                seed=seed,
+                promises=[],
+                pool_tokens=0,
+                beams=beams,
+                minutes=minutes,
+                commit=git_commit(Path(__file__).parent),
+            ),
         )
 
 
@@ -250,32 +311,36 @@ def read_measurements(config: EvaluateConfig) -> Measurements:
     """Everything that was measured."""
     from agentprm_jax.data.trajectory import iterate_trajectories
     from agentprm_jax.reporting.evaluation import read_evaluation
-    from agentprm_jax.reporting.findings import Measurements, outcomes_by_task
+    from agentprm_jax.reporting.findings import UNTRAINED, Measurements
+    from agentprm_jax.reporting.pool import Pool
 
     pool = read_pool(config)
 
-    def outcomes(folder: Path):
-        found = {t.task: t.outcome for t in iterate_trajectories(folder / TRAJECTORIES)}
-        return outcomes_by_task(found, pool.tasks)
+    def read(folder: Path) -> Pool:
+        found = iterate_trajectories(folder / TRAJECTORIES)
+        return Pool.of((t for t in found if t.task in pool.tasks), pool.tasks)
 
-    names = [prm.name for prm in config.prms]
-    names += [
-        f"{method}-{seed}" for method in ("random_beam", "random_beam_finished_first") for seed in range(RANDOM_SEEDS)
-    ]
+    names = [*prm_folders(config), *(name for pair in zip(*RANDOM.values(), strict=True) for name in pair)]
+    greedy, expert = read(config.greedy), read(config.expert)
+    untrained = None if config.untrained is None else read(config.untrained)
+    played = {"greedy": greedy, "expert": expert, UNTRAINED: untrained}
     return Measurements(
         pool=pool,
         sizes=config.sizes,
         beams=config.beams,
         beam_temperature=config.temperature,
         evaluations=tuple(read_evaluation(config.output / MEASUREMENTS / f"{name}.json") for name in names),
-        greedy=outcomes(config.greedy),
-        untrained=None if config.untrained is None else outcomes(config.untrained),
-        expert=outcomes(config.expert),
+        greedy=greedy.outcomes.mean(axis=1),
+        untrained=None if untrained is None else untrained.outcomes.mean(axis=1),
+        expert=expert.outcomes.mean(axis=1),
+        played={name: one.cost(1) for name, one in played.items() if one is not None},
         reference=[(len(t.rewards), t.outcome) for t in iterate_trajectories(config.training_trajectories)],
     )
 
 
-def report(config: EvaluateConfig, stages: Sequence[Stage], headline: str) -> Results:
+def report(
+    config: EvaluateConfig, stages: Sequence[Stage], headline: str, pipeline: dict[str, Any] | None = None
+) -> Results:
     """Turns measurements into results.json, pictures, report.html and a table on the terminal."""
     from rich.console import Console
 
@@ -297,6 +362,8 @@ def report(config: EvaluateConfig, stages: Sequence[Stage], headline: str) -> Re
         git_commit=git_commit(Path(__file__).parent),
         versions=package_versions(),
         config=plain_config(config),
+        pipeline=pipeline or {},
+        prms=findings.trainings(),
         tables=(findings.search_table(), findings.value_table()),
         curves=findings.curves(),
         comparisons=findings.comparisons(),
@@ -314,45 +381,21 @@ def report(config: EvaluateConfig, stages: Sequence[Stage], headline: str) -> Re
 
 def draw(config: EvaluateConfig, findings: Findings, results: Results) -> list[Picture]:
     """All pictures, as PNG files beside the results and as SVG for the page."""
-    from agentprm_jax.reporting import plots
     from agentprm_jax.reporting.canvas import figure_svg, save_figure
+    from agentprm_jax.reporting.evaluation import read_evaluation
     from agentprm_jax.reporting.page import Picture
+    from agentprm_jax.reporting.pictures import draw_all
     from agentprm_jax.reporting.stage import read_metrics
 
     firsts = {}
-    for prm in config.prms:
-        firsts.setdefault(prm.name.removeprefix("prm-").rsplit("-", 1)[0], read_metrics(prm / "metrics.jsonl"))
-    beams = [f"beam_{size}" for size in config.beams]
-    scored = findings.scored_pool()
-    figures = {
-        "best_of_n": ("Best-of-N", "Bands: one standard error.", plots.best_of_n_curves(results.curves)),
-        "beam": ("Beam search", "Bars: one standard error.", plots.beam_bars(results.tables[0], beams)),
-        "promise_paths": (
-            "Promise along successful and failed trajectories",
-            "PRMs of the first seed; bands: one standard error over trajectories.",
-            plots.promise_paths(scored),
-        ),
-        "calibration": (
-            "Calibration of the promises",
-            "All steps and seeds.",
-            plots.calibration({name: findings.metrics(name).reliability() for name in findings.methods}),
-        ),
-        "training": (
-            "Training",
-            "PRMs of the first seed.",
-            plots.training_curves(
-                firsts, {"loss": "loss", "mean_promise": "mean promise", "grad_norm": "gradient norm"}
-            ),
-        ),
-        "comparisons": (
-            "AgentPRM against the other methods",
-            "95 % intervals of the paired bootstrap.",
-            plots.comparison_intervals(results.comparisons),
-        ),
-    }
-    for name, (_, _, figure) in figures.items():
-        save_figure(figure, config.output / f"{name}.png")
-    return [Picture(title, figure_svg(figure).encode(), caption) for title, caption, figure in figures.values()]
+    for name, prm in prm_folders(config).items():
+        method = read_evaluation(config.output / MEASUREMENTS / f"{name}.json").method
+        firsts.setdefault(method, read_metrics(prm / "metrics.jsonl"))
+    pictures = []
+    for drawing in draw_all(findings, results, firsts):
+        save_figure(drawing.figure, config.output / f"{drawing.name}.png")
+        pictures.append(Picture(drawing.title, figure_svg(drawing.figure).encode(), drawing.caption))
+    return pictures
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from agentprm_jax.actors.config import SamplerConfig
+from agentprm_jax.commands.ranges import check, check_beams, check_counts, check_sizes
 from agentprm_jax.envs import task_ids
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.models.lora_config import LoraConfig
-from agentprm_jax.training.config import OptimizerConfig
+from agentprm_jax.training.config import Method, OptimizerConfig
 
 LEVELS = ("ActionObjDoor", "PickupLoc", "GoToLocalS8N7", "OpenDoorsOrderN4Debug")
 FEW_SHAPES = SamplerConfig(slots=1024, prefill_lengths=(16, 32, 128), smallest_window=256)
@@ -87,9 +89,22 @@ class QuickstartConfig:
     """Of everything."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a split that is not for reporting."""
-        if self.test_split not in ("test", "development"):
-            raise ValueError(f"QuickstartConfig.test_split must be test or development, got {self.test_split!r}.")
+        """Raises ValueError when a value is out of range or does not fit the others."""
+        check(self, "test_split", self.test_split in ("test", "development"), "test or development")
+        check_counts(self, "workers", "demonstrations", "demonstration_samples", "actor_steps", "trunk_steps")
+        check_counts(self, "demonstration_tokens", "train_tasks", "train_samples", "prm_seeds", "test_tasks")
+        check_counts(self, "pool_samples", "search_concurrency")
+        longest = max(self.demonstration_tokens, self.sampler.capacity)
+        check(self, "batch_tokens", self.batch_tokens >= longest, f"at least a row of {longest} tokens")
+        known = bool(self.methods) and set(self.methods) <= set(get_args(Method))
+        different = len(set(self.methods)) == len(self.methods)
+        check(self, "methods", known and different, f"one or more different of {', '.join(get_args(Method))}")
+        check(self, "prm_epochs", 0 < self.prm_epochs < math.inf, "a finite number above 0")
+        check(self, "prm_learning_rate", 0 < self.prm_learning_rate < math.inf, "a finite number above 0")
+        check(self, "lam", 0 <= self.lam <= 1, "in [0, 1]")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
+        check_sizes(self, self.pool_samples)
+        check_beams(self)
 
     def tasks(self, split: str, count: int) -> TaskConfig:
         """The tasks of a split: disjoint ranges of level seeds, or AgentGym's split.

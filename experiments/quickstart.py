@@ -21,7 +21,7 @@ from pathlib import Path
 
 import tyro
 from collect import TRAJECTORIES, CollectConfig
-from evaluate import EvaluateConfig, measurement_names
+from evaluate import EvaluateConfig, measurements
 from jobs import Job, run_jobs
 from presets import PRESETS, QuickstartConfig
 from sft import ModelConfig, SftConfig
@@ -40,15 +40,16 @@ def main(config: QuickstartConfig) -> None:
     import evaluate
 
     from agentprm_jax.reporting.progress import progress
-    from agentprm_jax.reporting.stage import StageFolder
+    from agentprm_jax.reporting.stage import StageFolder, plain_config
 
     jobs = plan(config)
+    check_tasks(config)
     StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
     evaluate.claim(evaluation(config))
     names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
     for _ in progress(names, "stages", total=len(jobs)):
         pass
-    evaluate.report(evaluation(config), stages(config, jobs), "")
+    evaluate.report(evaluation(config), stages(config, jobs), "", plain_config(config))
 
 
 def plan(config: QuickstartConfig) -> list[Job]:
@@ -66,10 +67,18 @@ def plan(config: QuickstartConfig) -> list[Job]:
     prms = prm_configs(config)
     jobs += [Job(name, "train_prm", "main", (prm,), (prm.init.parent.name, "train")) for name, prm in prms.items()]
     settings = evaluation(config)
-    for name in measurement_names(settings):
+    for name in measurements(settings):
         needs = ("pool", name) if name in prms else ("actor",)
         jobs.append(Job(f"measure-{name}", "evaluate", "measure", (settings, name), needs))
     return jobs
+
+
+def check_tasks(config: QuickstartConfig) -> None:
+    """Raises ValueError, before anything is written, where the environment lacks a level or has too few tasks."""
+    from agentprm_jax.envs.tasks import list_tasks
+
+    for collection in collect_configs(config).values():
+        list_tasks(collection.environment.name, collection.tasks)
 
 
 def find_model(model: str) -> Path:

@@ -13,6 +13,7 @@ are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into th
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Literal
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.ranges import check, check_counts
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.lora_config import LoraConfig
@@ -45,6 +47,13 @@ class ModelConfig:
     """Longest conversation in tokens."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Type of activations; parameters, norms, softmax and losses stay in float32."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when a size is below 1 or heads do not divide what they share."""
+        check_counts(self, "embed", "layers", "heads", "kv_heads", "mlp", "max_positions")
+        check(self, "heads", self.heads % self.kv_heads == 0, f"a multiple of kv_heads={self.kv_heads}")
+        even = self.embed % (2 * self.heads) == 0
+        check(self, "embed", even, f"a multiple of twice heads={self.heads}: a head has an even width")
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,9 @@ class SftConfig:
     """Of the initial parameters and of the order of the data."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError when there is nothing to adapt."""
+        """Raises ValueError when a number is out of range or there is nothing to adapt."""
+        check_counts(self, "row_length")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
         if self.lora.rank and self.init is None:
             raise ValueError("Adapters need a pretrained model: lora.rank is above 0, but init names no folder.")
 
@@ -93,7 +104,7 @@ def main(config: SftConfig) -> None:
     from agentprm_jax.envs.tasks import compact_vocabulary
     from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
-    from agentprm_jax.reporting.stage import claim_together, trained_tokens
+    from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
         PackedBatches,
@@ -123,8 +134,10 @@ def main(config: SftConfig) -> None:
         else:
             decoder, pretrained = load_pretrained(config.init, partial(parameter_shardings, mesh))
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
-        examples = encode_together(config.output / "encoded", config.trajectories, encoder, config.imitate)
+        examples = encode_together(config.output / ENCODED, config.trajectories, encoder, config.imitate)
         rows = pack(examples, length=config.row_length)
+        if stage.writer:
+            print(f"{title}: {rows}.", file=sys.stderr)
         program = prepare(
             sft_objective(decoder, make_constrain(mesh)),
             lambda key: init_language_model(decoder, key),
@@ -147,9 +160,9 @@ def main(config: SftConfig) -> None:
         if stage.writer:
             model = config.output / "model"
             save_with_tokenizer(model, decoder, params, encoder)
-            write_record(model / TRAINING, training_notes(config, examples, config.output, Path(__file__).parent))
+            write_record(model / TRAINING, training_notes(config, examples, rows, config.output, Path(__file__).parent))
         wait_for_all("the model is saved")
-    stage.finish(tokens_trained=trained_tokens(config.output))
+    stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 
 def scratch_decoder(model: ModelConfig, vocab_size: int) -> DecoderConfig:

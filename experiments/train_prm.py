@@ -14,6 +14,7 @@ trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Literal
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.ranges import check, check_counts
 from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
 
@@ -59,6 +61,11 @@ class TrainPrmConfig:
     seed: int = 0
     """Of the value head and of the order of the data."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError when a number is out of range."""
+        check_counts(self, "row_length")
+        check(self, "seed", self.seed >= 0, "a whole number of at least 0")
+
 
 def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
@@ -71,7 +78,7 @@ def main(config: TrainPrmConfig) -> None:
     from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
-    from agentprm_jax.reporting.stage import claim_together, trained_tokens
+    from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
     from agentprm_jax.training import (
@@ -102,9 +109,11 @@ def main(config: TrainPrmConfig) -> None:
         if config.param_dtype == "float32":
             decoder = dataclasses.replace(decoder, param_dtype="float32")
             pretrained = jax.tree.map(lambda x: x.astype("float32"), pretrained)
-        examples = encode_together(config.output / "encoded", config.trajectories, encoder, "steps")
+        examples = encode_together(config.output / ENCODED, config.trajectories, encoder, "steps")
         values = initial_values(examples.outcomes, examples.groups, config.initial_values)
         rows = pack(examples.with_initial_values(values), length=config.row_length)
+        if stage.writer:
+            print(f"{title}: {rows}.", file=sys.stderr)
         program = prepare(
             prm_objective(decoder, config.objective, make_constrain(mesh)),
             lambda key: init_reward_model(decoder, key),
@@ -133,10 +142,10 @@ def main(config: TrainPrmConfig) -> None:
                 initial_value=float(examples.outcomes.mean()),
                 name=f"{config.objective.method}-{config.seed}",
                 method=config.objective.method,
-                training=training_notes(config, examples, config.output, Path(__file__).parent),
+                training=training_notes(config, examples, rows, config.output, Path(__file__).parent),
             ).save(config.output / "model")
         wait_for_all("the model is saved")
-    stage.finish(tokens_trained=trained_tokens(config.output))
+    stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 
 if __name__ == "__main__":

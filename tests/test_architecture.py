@@ -1,17 +1,31 @@
 """The rooms of the package and what may import what."""
 
 import ast
+import dataclasses
+import importlib
+import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+import tyro
+
+from tests.help_text import COLUMNS, check_help
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "src" / "agentprm_jax"
 EXPERIMENTS = PACKAGE.parent.parent / "experiments"
 ROOMS = ("numerics", "models", "data", "envs", "actors", "scoring", "search", "training", "reporting", "commands")
 HEAVY = ("jax", "flax", "orbax", "transformers", "grain", "matplotlib", "minigrid", "openai", "httpx")
-COMMANDS = ("quickstart", "sft", "collect", "train_prm", "evaluate", "bench_gae", "plan")
+COMMANDS = {
+    "quickstart": "QuickstartConfig",
+    "sft": "SftConfig",
+    "collect": "CollectConfig",
+    "train_prm": "TrainPrmConfig",
+    "evaluate": "EvaluateConfig",
+    "bench_gae": "BenchGaeConfig",
+    "plan": "PlanConfig",
+}
 SUBCOMMANDS = ("convert", "score", "export", "import", "show")
 
 
@@ -50,24 +64,52 @@ def test_the_package_never_imports_torch():
             assert not any(name.split(".")[0] == "torch" for name in names), f"{path}:{node.lineno} imports torch"
 
 
-def loaded_modules(code: str) -> set[str]:
+def said_and_loaded(code: str) -> tuple[str, set[str]]:
+    """What the code prints, and the libraries that it has imported."""
     script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return set(result.stdout.split("\n")[-2].split())
+    variables = os.environ | {"COLUMNS": COLUMNS}
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=variables)
+    said, _, modules = result.stdout.rstrip("\n").rpartition("\n")
+    return said, set(modules.split())
 
 
 def test_importing_the_package_loads_no_heavy_library():
-    assert not loaded_modules("import agentprm_jax") & set(HEAVY)
+    assert not said_and_loaded("import agentprm_jax")[1] & set(HEAVY)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_explains_every_field_and_loads_no_heavy_library(command):
+def test_help_explains_every_field_and_loads_no_heavy_library(command, monkeypatch):
     code = (
         f"import runpy, contextlib\nsys.path.insert(0, {str(EXPERIMENTS)!r})\nsys.argv = [{command!r}, '--help']\n"
         f"with contextlib.suppress(SystemExit):\n"
         f"    runpy.run_path({str(EXPERIMENTS / (command + '.py'))!r}, run_name='__main__')"
     )
-    assert not loaded_modules(code) & set(HEAVY)
+    said, loaded = said_and_loaded(code)
+    assert not loaded & set(HEAVY)
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    check_help(said, getattr(importlib.import_module(command), COMMANDS[command]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    told: int = 0
+    """Something."""
+    silent: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    name: str = ""
+    """A name."""
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+def test_a_nested_field_without_a_docstring_is_noticed_in_the_help(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", COLUMNS)
+    with pytest.raises(SystemExit):
+        tyro.cli(Outer, args=["--help"])
+    with pytest.raises(AssertionError, match=r"says nothing about \['--inner\.silent'\]"):
+        check_help(capsys.readouterr().out, Outer)
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in SUBCOMMANDS)], ids=str)
@@ -76,4 +118,4 @@ def test_help_of_the_console_command_loads_no_heavy_library(words):
         "import contextlib\nfrom agentprm_jax.commands.main import main\n"
         f"with contextlib.suppress(SystemExit):\n    main([*{words!r}, '--help'])"
     )
-    assert not loaded_modules(code) & set(HEAVY)
+    assert not said_and_loaded(code)[1] & set(HEAVY)

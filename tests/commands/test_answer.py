@@ -6,6 +6,7 @@ import os
 import pytest
 
 from agentprm_jax.commands.answer import answer, run_command
+from agentprm_jax.training.interrupt import NonFiniteUpdate
 
 
 def stop(error):
@@ -20,6 +21,12 @@ def ending(error):
 
 def test_an_error_of_input_ends_with_its_kind_and_message_alone():
     assert ending(ValueError("lam: expected [0, 1], got 2")) == "\nValueError: lam: expected [0, 1], got 2"
+
+
+def test_a_training_that_diverges_is_answered_and_an_error_of_programming_is_not():
+    assert ending(NonFiniteUpdate("Update 3 had loss nan")) == "\nNonFiniteUpdate: Update 3 had loss nan"
+    with pytest.raises(ZeroDivisionError):
+        run_command(stop, ZeroDivisionError())
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

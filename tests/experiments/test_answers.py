@@ -1,21 +1,26 @@
 """What stops a command is answered in one paragraph."""
 
+import json
 import pathlib
 import subprocess
 import sys
 
 import pytest
+from tiny_runs import environment, make_inputs
+
+from agentprm_jax.reporting.training_notes import TRAINING
+from agentprm_jax.scoring.prm_files import PRM
 
 EXPERIMENTS = pathlib.Path(__file__).parent.parent.parent / "experiments"
 
 
+def started(script, *arguments, **options):
+    line = [sys.executable, str(EXPERIMENTS / f"{script}.py"), *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, **options)
+
+
 def answer(script, *arguments):
-    done = subprocess.run(
-        [sys.executable, str(EXPERIMENTS / f"{script}.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = started(script, *arguments)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     return " ".join((done.stdout + done.stderr).split())
@@ -26,6 +31,7 @@ def test_an_unknown_level_is_answered_with_those_that_exist(tmp_path):
     said = answer("collect", "--actor", "expert", "--output", tmp_path / "x", *levels)
     assert "'Nowhere'" in said
     assert "PickupLoc" in said
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_value_out_of_range_is_answered_with_its_field(tmp_path):
@@ -37,6 +43,43 @@ def test_a_missing_model_is_answered_with_what_is_expected_there(tmp_path):
     levels = ("--tasks.levels", "PickupLoc", "--tasks.count", 1)
     said = answer("collect", "--actor", tmp_path / "none", "--output", tmp_path / "x", *levels)
     assert "There is no model in" in said
+    assert started("collect", "--actor", "expert", "--output", tmp_path / "x", *levels).returncode == 0
+
+
+@pytest.mark.parametrize("script", ["sft", "train_prm"])
+def test_what_is_refused_before_anything_is_made_can_be_corrected_and_then_says_its_share_of_padding(tmp_path, script):
+    make_inputs(tmp_path)
+    given = {"--trajectories": tmp_path / "trajectories.jsonl", "--init": tmp_path / "init"}
+    rest = ("--output", tmp_path / "x", "--loop.steps", 1, "--row-length", 32)
+    (tmp_path / "bad.jsonl").write_text("{}")
+    for name, wrong in (("--init", "none"), ("--trajectories", "none.jsonl"), ("--trajectories", "bad.jsonl")):
+        words = given | {name: tmp_path / wrong}
+        assert wrong in answer(script, *(word for pair in words.items() for word in pair), *rest)
+    words = (word for pair in given.items() for word in pair)
+    done = started(script, *words, *rest, env=environment(tmp_path))
+    assert done.returncode == 0
+    padding = json.loads((tmp_path / "x" / "stage.json").read_text())["padding"]
+    assert f"rows of 32 tokens, {padding:.1%} padding" in done.stderr
+    notes = json.loads((tmp_path / "x" / "model" / {"sft": TRAINING, "train_prm": PRM}[script]).read_text())
+    assert notes.get("training", notes)["data"]["padding"] == padding > 0
+
+
+@pytest.mark.parametrize("script", ["sft", "train_prm"])
+def test_a_training_that_diverges_is_answered_with_the_update_and_what_is_kept(tmp_path, script):
+    make_inputs(tmp_path)
+    arguments = ("--trajectories", tmp_path / "trajectories.jsonl", "--init", tmp_path / "init", "--row-length", 32)
+    rates = ("--optimizer.learning-rate", 1e38, "--optimizer.schedule", "constant", "--optimizer.warmup-fraction", 0)
+    said = answer(script, *arguments, *rates, "--output", tmp_path / "x", "--loop.steps", 5)
+    assert "NonFiniteUpdate: Update" in said
+    assert "there is no checkpoint yet" in said
+
+
+def test_what_was_refused_when_something_was_made_is_kept(tmp_path):
+    make_inputs(tmp_path)
+    arguments = ("--trajectories", tmp_path / "trajectories.jsonl", "--init", tmp_path / "init", "--row-length", 32)
+    arguments += ("--output", tmp_path / "x", "--loop.steps", 1)
+    assert started("train_prm", *arguments, env=environment(tmp_path)).returncode == 0
+    assert "seed was 0 and is now 1" in answer("train_prm", *arguments, "--seed", 1)
 
 
 def test_a_malformed_trajectory_line_is_answered_with_file_line_and_field(tmp_path):

@@ -88,7 +88,7 @@ def test_the_stage_record_holds_what_all_runs_have_spent_the_useless_answers_inc
     assert tuple(stage[name] for name in names) == expected
 
 
-def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph(collect, chat_server):
+def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph_and_leaves_the_folder_free(collect, chat_server):
     chat_server.usual = lambda request: failed(401, "wrong key")
     done, found = collect()
     assert done.returncode != 0
@@ -96,3 +96,8 @@ def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph(collect, cha
     assert "OPENAI_API_KEY" in done.stderr
     assert "Traceback" not in done.stderr
     assert found == {}
+
+    chat_server.usual = finish
+    done, found = collect("--remote.model", "another")
+    assert done.returncode == 0, done.stderr
+    assert {t.actor.name for t in found.values()} == {"another"}

@@ -1,12 +1,16 @@
 """Evaluations: whose proposals come from a server that fails now and then, and in whose folder."""
 
 import dataclasses
+import json
 
 import pytest
-from evaluate import EvaluateConfig, claim, measure, proposer
+from evaluate import EvaluateConfig, check_inputs, claim, main, measure, measurements, proposer
 
 from agentprm_jax.actors.config import RemoteConfig
+from agentprm_jax.data import Message, Trajectory
+from agentprm_jax.data.writing import write_trajectories
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+from agentprm_jax.envs.tasks import list_tasks
 from agentprm_jax.reporting.evaluation import read_evaluation
 from agentprm_jax.search import TasksLeftOut
 from agentprm_jax.training.config import MeshConfig
@@ -111,3 +115,46 @@ def test_an_evaluation_goes_on_on_other_devices_but_not_as_another_one(config):
     claim(dataclasses.replace(config, mesh=MeshConfig(tensor=2)))
     with pytest.raises(RunMismatch, match=r"temperature was 0\.7 and is now 1\.0"):
         claim(dataclasses.replace(config, temperature=1.0))
+
+
+@pytest.fixture
+def given(config, tmp_path):
+    """The same with all that an evaluation reads, but for PRMs: two samples of every task."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    tasks = list_tasks("textcraft", config.tasks)
+    messages = (Message("user", "x"), Message("assistant", "finish", action=True))
+    ended = {"env": "textcraft", "split": "test", "messages": messages, "rewards": (0.0,), "ended": "terminated"}
+    made = [Trajectory(id=f"{task}/0/{k}", task=task, **ended) for task in tasks for k in range(2)]
+    write_trajectories(folder / "trajectories.jsonl", made)
+    paths = {"training_trajectories": folder / "trajectories.jsonl", "actor": str(folder)}
+    paths |= dict.fromkeys(("pool", "greedy", "expert"), folder)
+    return dataclasses.replace(config, sizes=(1, 2), **paths)
+
+
+@pytest.mark.parametrize("missing", ["pool", "greedy", "expert", "training_trajectories", "actor"])
+def test_what_is_missing_is_said_before_anything_is_written(given, tmp_path, missing):
+    check_inputs(given)
+    nowhere = tmp_path / "none"
+    with pytest.raises(FileNotFoundError, match="none"):
+        main(dataclasses.replace(given, **{missing: str(nowhere) if missing == "actor" else nowhere}))
+    assert not given.output.exists()
+
+
+def test_a_pool_with_fewer_samples_than_best_of_n_needs_is_refused_before_anything_is_written(given):
+    with pytest.raises(ValueError, match="Best of 3 needs as many samples of each task, got 2 in "):
+        main(dataclasses.replace(given, sizes=(1, 3)))
+    assert not given.output.exists()
+
+
+def test_prms_that_cannot_be_told_apart_are_refused_before_anything_is_written(given, tmp_path):
+    prms = tuple(tmp_path / name / "prm" for name in "ab")
+    for prm in prms:
+        (prm / "model").mkdir(parents=True)
+        record = {"schema": "agentprm.prm/1", "name": "x-1", "method": "orm", "initial_value": 0.5}
+        (prm / "model" / "prm.json").write_text(json.dumps(record))
+    config = dataclasses.replace(given, prms=prms)
+    assert measurements(config)[:2] == ["a+prm", "b+prm"]
+    with pytest.raises(ValueError, match=r"a/prm and .*b/prm are both ORM with seed 1"):
+        main(config)
+    assert not config.output.exists()

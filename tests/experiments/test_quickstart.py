@@ -71,13 +71,28 @@ def test_results_hold_every_figure_with_tasks_costs_stages_versions_and_config(f
     assert all(stage["minutes"] >= 0 for stage in results["stages"])
     assert {"python", "jax"} <= results["versions"].keys()
     assert results["config"]["beams"] == ["1x2", "2x2"]
+    assert results["pipeline"]["preset"] == "smoke"
+    assert results["pipeline"]["lam"] == 0.95
+    assert [prm["method"] for prm in results["prms"]] == ["agentprm", "agentprm_no_la", "pvm", "orm"]
+    assert results["prms"][0] | {"progress": "gae", "beta": 1.0, "epochs": 1.0} == results["prms"][0]
+    trained = [stage for stage in results["stages"] if stage["tokens_trained"]]
+    assert all(0 < stage["padding"] < 1 for stage in trained)
+    assert {commit for stage in results["stages"] for commit in stage["commits"]} == {results["git_commit"]}
 
 
 @pytest.mark.slow
 def test_pictures_and_page_are_there(finished):
     output, _, _ = finished
     names = {path.name for path in (output / "evaluation").iterdir()}
-    assert {"best_of_n.png", "beam.png", "promise_paths.png", "training.png", "report.html", "results.md"} <= names
+    assert {
+        "best_of_n.png",
+        "best_of_n_tokens.png",
+        "beam.png",
+        "promise_paths.png",
+        "training.png",
+        "report.html",
+        "results.md",
+    } <= names
 
 
 @pytest.mark.slow

@@ -117,6 +117,8 @@ def make_results() -> r.Results:
         git_commit="0123456789abcdef0123456789abcdef01234567",
         versions={"python": "3.11.9", "jax": "0.10.2"},
         config={"preset": "full", "prm": {"lam": 0.95, "seeds": [0, 1, 2, 3, 4]}, "note": "<default>"},
+        pipeline={"preset": "full", "trunk_steps": 2500},
+        prms=(r.PrmTraining(method="agentprm", seed=0, progress="gae", lam=0.95, beta=1.0, learning_rate=0.0015),),
         tables=make_tables(),
         curves=make_curves(),
         comparisons=tuple(comparisons),

@@ -1,5 +1,8 @@
 """Laws of value metrics, findings and bars."""
 
+import json
+
+import msgspec
 import numpy as np
 import pytest
 from made_pool import make_pool, trajectory
@@ -13,14 +16,19 @@ from agentprm_jax.reporting.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from agentprm_jax.reporting.findings import Findings, Measurements, outcomes_by_task
+from agentprm_jax.reporting.findings import Findings, Measurements
 from agentprm_jax.reporting.pool import Pool
+from agentprm_jax.reporting.results import Cost, PrmTraining
+from agentprm_jax.reporting.tables import best_control
 from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors, same_actions_estimate
 
 TASKS, SAMPLES = 30, 8
 RNG = np.random.default_rng(0)
 OUTCOMES = (RNG.random((TASKS, SAMPLES)) < 0.4).astype(float)
 LENGTHS = RNG.integers(1, 6, (TASKS, SAMPLES))
+
+
+TRAININGS = {"agentprm": {"progress": "gae", "lam": 0.95, "beta": 1.0}}
 
 
 def made_pool():
@@ -56,6 +64,8 @@ def evaluation(method, seed, quality, beam):
         promises=promises(quality, seed) if quality is not None else [],
         pool_tokens=1000,
         beams={"2x2": search_outcomes(beam)},
+        initial_value=None if quality is None else 0.25,
+        training=None if quality is None else PrmTraining(method=method, seed=seed, **TRAININGS.get(method, {})),
     )
 
 
@@ -76,6 +86,7 @@ def findings(untrained=None):
             expert=ones,
             reference=reference,
             untrained=untrained,
+            played={"greedy": Cost(tokens_sampled=5, environment_steps=2)},
         )
     )
 
@@ -115,8 +126,18 @@ def test_the_constant_predictor_errs_by_the_variance_on_its_own_data():
     weights = LENGTHS.ravel()
     mean = np.average(OUTCOMES.ravel(), weights=weights)
     errors = reference_errors(pool, reference)
-    assert errors["constant"] == pytest.approx(np.average((OUTCOMES.ravel() - mean) ** 2, weights=weights))
-    assert errors["step_index"] <= errors["constant"] + 1e-12
+    assert errors["constant"].value == pytest.approx(np.average((OUTCOMES.ravel() - mean) ** 2, weights=weights))
+    assert errors["step_index"].value <= errors["constant"].value + 1e-12
+
+
+def test_errors_of_reference_predictors_vary_over_tasks_and_not_over_samples():
+    pool = made_pool()
+    doubled = Pool.of([msgspec.structs.replace(t, id=f"{t.id}{copy}") for t in pool.flat for copy in "01"], pool.tasks)
+    reference = [(1, 0.3), (2, 0.5)]
+    for name, error in reference_errors(pool, reference).items():
+        assert error.n_tasks == TASKS
+        assert error.stderr_tasks == pytest.approx(reference_errors(doubled, reference)[name].stderr_tasks)
+        assert error.stderr_tasks > 0
 
 
 def test_one_sample_is_worth_the_mean_for_every_method_and_control():
@@ -190,10 +211,51 @@ def test_bars_pass_where_the_figures_pass_and_only_there():
     assert bars["AUC within a task at step 3: the best PRM has at least 0.75"]
 
 
-def test_the_first_progress_of_a_scored_pool_has_nothing_to_differ_from():
-    scored = findings().scored_pool()[0].scores["agentprm"]
-    assert scored.progress[0] == 0.0
-    assert len(scored.progress) == len(scored.promise)
+def test_progress_of_a_scored_pool_adds_up_from_the_initial_value_to_the_last_promise():
+    for scored in (one.scores["agentprm"] for one in findings().scored_pool()):
+        assert scored.progress[0] == pytest.approx(scored.promise[0] - 0.25)
+        assert 0.25 + sum(scored.progress) == pytest.approx(scored.promise[-1])
+
+
+def test_promises_without_an_initial_value_are_refused_with_the_file_and_what_to_do(tmp_path):
+    record = json.loads(msgspec.json.encode(evaluation("orm", 0, 0.4, [1.0])))
+    del record["initial_value"]
+    (tmp_path / "old.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"old\.json.*initial_value.*Remove the file to measure it again"):
+        read_evaluation(tmp_path / "old.json")
+
+
+def test_controls_and_bounds_cost_what_they_sample_and_nothing_is_scored_for_them():
+    rows = {row.method: row for row in findings().search_table().rows}
+    pool = made_pool()
+    for name in ("shortest", "oracle", "most_frequent_final_state"):
+        cost = rows[name].costs["bon_4"]
+        assert cost.tokens_sampled == pytest.approx(4 * pool.sampled_tokens.mean())
+        assert cost.environment_steps == pytest.approx(4 * LENGTHS.mean())
+        assert cost.tokens_scored == 0
+    assert rows["random"].costs["bon_4"].environment_steps == pytest.approx(LENGTHS.mean())
+    assert rows["greedy"].costs["beam_2x2"] == Cost(tokens_sampled=5, environment_steps=2)
+    assert rows["expert"].costs == {}
+
+
+def test_agentprm_is_held_against_the_best_control_of_every_column_whatever_seeds_that_has():
+    found = {(c.metric, c.b): c.difference for c in findings().comparisons()}
+    search = findings().search_table()
+    for column in search.columns[1:]:
+        best = best_control(search, column)
+        difference = found[column.title, best.method]
+        agentprm = next(row for row in search.rows if row.method == "agentprm").estimates[column.key]
+        assert difference.value == pytest.approx(agentprm.value - best.estimates[column.key].value)
+
+
+def test_rows_say_the_form_of_the_progress_loss_where_there_is_one():
+    notes = {row.method: row.note for row in findings().search_table().rows}
+    assert "gae form" in notes["agentprm"]
+    assert "lambda 0.95, beta 1" in notes["agentprm"]
+    assert notes["orm"] == ""
+    assert [(t.method, t.seed) for t in findings().trainings()] == [
+        ("agentprm", 0), ("agentprm", 1), ("orm", 0), ("orm", 1),
+    ]  # fmt: skip
 
 
 def test_evaluations_are_read_back_as_they_were_written(tmp_path):
@@ -213,11 +275,6 @@ def test_two_evaluations_of_one_method_and_seed_are_refused():
         by_method([evaluation("orm", 1, 0.1, []), evaluation("orm", 1, 0.1, [])])
 
 
-def test_a_task_without_a_trajectory_is_named():
-    with pytest.raises(ValueError, match="b"):
-        outcomes_by_task({"a": 1.0}, ["a", "b"])
-
-
 def test_the_table_says_how_its_figures_were_sampled():
     caption = findings().search_table().caption
     assert f"{TASKS} held-out tasks" in caption
@@ -235,7 +292,7 @@ def test_greedy_decoding_before_sft_stands_beside_that_after_it_where_it_was_mea
 def test_where_no_task_has_samples_that_differ_there_is_no_auc_and_the_bars_say_so():
     pool = make_pool([[0.0] * 4] * 3, [[1, 2, 2, 1]] * 3)
     rows = [[0.1] * len(t.rewards) for t in pool.flat]
-    scored = Evaluation(method="agentprm", seed=0, promises=rows, pool_tokens=1, beams={})
+    scored = Evaluation(method="agentprm", seed=0, promises=rows, pool_tokens=1, beams={}, initial_value=0.0)
     none, nothing = np.zeros(3), [(1, 0.0), (2, 0.0)]
     found = Findings(Measurements(pool, (1, 4), (), 0.7, (scored,), none, none, reference=nothing))
     estimates = next(row for row in found.value_table().rows if row.method == "agentprm").estimates

@@ -19,7 +19,9 @@ def contrast(a: str, b: str) -> float:
 
 def under_test() -> list[MethodStyle]:
     spare = method_styles([f"unknown {index}" for index in range(6)])
-    return [METHODS[name] for name in ("agentprm", "agentprm_no_la", "pvm", "orm", "mc")] + list(spare.values())
+    return [METHODS[name] for name in ("agentprm", "agentprm_delta_q", "agentprm_no_la", "pvm", "orm", "mc")] + list(
+        spare.values()
+    )
 
 
 def test_method_colours_are_legible_on_white_and_on_the_dark_page():

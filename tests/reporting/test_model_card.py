@@ -90,11 +90,12 @@ def test_the_evaluation_holds_the_models_own_rows_the_controls_and_the_bounds_wi
     assert "means over 5 seeds of this method, of which this model is one" in evaluation
 
 
-def test_a_prm_is_known_by_its_own_name_then_by_its_method(results):
+def test_a_prm_is_known_by_its_own_name_then_by_its_method_then_by_its_name_without_the_seed(results):
     def rows(name, method):
         return own_rows(results, PrmRecord(name=name, method=method, initial_value=0.0))
 
-    assert rows("orm-4", "agentprm") == ("orm",)
+    assert rows("orm-4", "agentprm") == ("agentprm",)
+    assert rows("orm-4", "mine") == ("orm",)
     assert rows("mine", "pvm") == ("pvm",)
     assert rows("mine", "mine") == ()
 

@@ -88,6 +88,8 @@ def test_every_figure_of_the_results_is_on_the_page(report, results):
         assert check.detail in shown
     for text in (*results.versions.values(), results.git_commit, results.command, results.headline, "prm.lam 0.95"):
         assert text in shown
+    for text in ("trunk_steps 2500", "AgentPRM, seed 0 progress gae, lam 0.95, beta 1.0, learning_rate 0.0015"):
+        assert text in shown
 
 
 def test_the_rows_of_the_page_hold_their_own_figures_in_order(report, results):

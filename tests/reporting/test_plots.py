@@ -12,6 +12,7 @@ from agentprm_jax.numerics.calibration import reliability
 from agentprm_jax.reporting import plots
 from agentprm_jax.reporting.canvas import figure_svg
 from agentprm_jax.reporting.methods import method_label, method_styles
+from agentprm_jax.reporting.results import Column, Cost, Curve, Estimate, Row, Table
 
 
 def lines(axes) -> dict[str, list[np.ndarray]]:
@@ -58,6 +59,37 @@ def test_sample_sizes_stand_on_a_doubling_axis(results):
     (tokens,) = plots.best_of_n_curves(results.curves, over="tokens").axes
     assert list(results.curves[0].tokens_sampled) in [x_of(line).tolist() for line in tokens.get_lines()]
     assert tokens.get_xlabel() == "tokens sampled per task"
+
+
+def test_beam_searches_stand_at_the_tokens_and_outcomes_of_the_table_with_their_errors_and_sizes():
+    cells = {"agentprm": (60.0, 0.7, 0.02), "pvm": (70.0, 0.6, 0.03)}
+    rows = [
+        Row(
+            method=name,
+            kind="method",
+            estimates={"beam_2x2": Estimate(value=value, stderr_tasks=stderr, n_tasks=9)},
+            costs={"beam_2x2": Cost(tokens_sampled=tokens)},
+        )
+        for name, (tokens, value, stderr) in cells.items()
+    ]
+    rows.append(Row(method="greedy", kind="control", estimates={"beam_2x2": Estimate(value=0.5, n_tasks=9)}))
+    table = Table(name="t", columns=(Column(key="beam_2x2", title="beam"),), rows=tuple(rows))
+    points = plots.beam_points(table, {"2x2": "beam_2x2"})
+    assert {p.method: (p.tokens, p.figure.value, p.figure.stderr) for p in points} == cells
+    curve = Curve(
+        method="agentprm",
+        kind="method",
+        sizes=(1, 2),
+        estimates=(Estimate(value=0.5, n_tasks=9), Estimate(value=0.55, n_tasks=9)),
+        tokens_sampled=(40.0, 80.0),
+    )
+    figure = plots.best_of_n_curves([curve], over="tokens", beams=points)
+    (axes,) = figure.axes
+    marks = {(float(x_of(line)[0]), float(y_of(line)[0])) for line in axes.get_lines() if len(x_of(line)) == 1}
+    assert marks == {(tokens, value) for tokens, value, _ in cells.values()}
+    assert [text.get_text() for text in axes.texts].count("2x2") == 2
+    assert axes.get_ylim()[1] > 0.72
+    assert "PVM" in figure_svg(figure)
 
 
 def test_curves_without_sizes_to_draw_are_refused(results):

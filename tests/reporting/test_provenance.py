@@ -3,7 +3,8 @@
 import platform
 import subprocess
 
-from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
+from agentprm_jax.reporting import provenance
+from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_commit, package_versions
 
 
 def git(folder, *arguments):
@@ -22,6 +23,22 @@ def test_changed_files_show_in_the_commit(tmp_path):
     assert git_commit(tmp_path) == commit
     (tmp_path / "file").write_text("b")
     assert git_commit(tmp_path) == f"{commit}+changes"
+
+
+def test_a_package_that_is_installed_below_a_checkout_does_not_take_its_commit(tmp_path, monkeypatch):
+    module = tmp_path / "site-packages" / "provenance.py"
+    module.parent.mkdir()
+    module.write_text("")
+    (tmp_path / "file").write_text("a")
+    git(tmp_path, "init")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-m", "first")
+    monkeypatch.setattr(provenance, "__file__", str(module))
+    assert git_commit(module.parent)
+    assert package_commit() is None
+    git(tmp_path, "add", "site-packages")
+    git(tmp_path, "commit", "-m", "second")
+    assert package_commit() == git(tmp_path, "rev-parse", "HEAD")
 
 
 def test_versions_name_what_is_installed_and_nothing_else():

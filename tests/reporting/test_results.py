@@ -71,8 +71,21 @@ def test_numbers_that_json_lacks_are_refused_in_figures_and_in_config(results, t
     with pytest.raises(ValueError, match=r"Estimate\.value must be a finite number, got nan"):
         r.Estimate(value=math.nan, n_tasks=3)
     endless = msgspec.structs.replace(results, config={"loop": {"limits": [1, math.inf]}})
+    with pytest.raises(r.ResultsError, match=r"pipeline\.x must be a finite number for JSON, got nan"):
+        r.write_results(tmp_path / "results.json", msgspec.structs.replace(results, pipeline={"x": math.nan}))
     with pytest.raises(r.ResultsError, match=r"config\.loop\.limits\[1\] must be a finite number for JSON, got inf"):
         r.write_results(tmp_path / "results.json", endless)
+
+
+def test_results_from_before_pipelines_trainings_and_commits_were_kept_are_still_read(results, tmp_path):
+    def older(content):
+        del content["pipeline"], content["prms"]
+        for stage in content["stages"]:
+            del stage["padding"], stage["commits"]
+
+    read = r.read_results(edited(written(results, tmp_path), older))
+    assert read.tables == results.tables
+    assert (read.pipeline, read.prms, read.stages[0].commits) == ({}, (), ())
 
 
 def test_a_failed_write_leaves_the_previous_file_as_it_was(results, tmp_path):

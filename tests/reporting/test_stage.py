@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agentprm_jax.reporting.stage import ForeignFolder, StageFolder, claim_together
+from agentprm_jax.reporting.stage import ENCODED, ForeignFolder, StageFolder, claim_together
 from agentprm_jax.training.record import RunMismatch
 
 
@@ -57,6 +57,22 @@ def test_minutes_add_up_over_interruptions(tmp_path):
     assert stage.finish().minutes > first > 0.0
 
 
+def test_a_stage_names_every_commit_under_which_it_was_worked_on(tmp_path, monkeypatch):
+    for commit in ("a1", "a1", "b2", None):
+        monkeypatch.setattr("agentprm_jax.reporting.stage.package_commit", lambda commit=commit: commit)
+        with open_stage(tmp_path / "run").clock():
+            pass
+    assert open_stage(tmp_path / "run").finish().commits == ("a1", "b2")
+
+
+def test_notes_of_sessions_before_commits_were_kept_are_continued(tmp_path):
+    opened = open_stage(tmp_path / "run")
+    (tmp_path / "run" / "minutes.json").write_text('{"minutes": 2.0}')
+    with opened.clock():
+        pass
+    assert opened.finish().minutes > 2.0
+
+
 def test_what_a_kill_left_of_the_claim_is_no_foreign_file(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json.tmp").write_text('{"st')
@@ -80,3 +96,21 @@ def test_processes_that_do_not_write_read_the_claim_of_the_one_that_does(tmp_pat
 
 def test_one_process_claims_a_folder_together_with_nobody(tmp_path):
     assert claim_together(tmp_path / "run", "stage", Config(tmp_path / "run")).writer
+
+
+def test_a_folder_is_given_back_by_an_error_until_something_is_made_and_never_by_an_interrupt(tmp_path):
+    for made, error in ((False, KeyboardInterrupt), (True, ValueError)):
+        folder = tmp_path / error.__name__
+        stage = open_stage(folder)
+        if made:
+            (folder / "trajectories.jsonl").write_text("{}")
+        with pytest.raises(error), stage.clock():
+            raise error
+        with pytest.raises(RunMismatch):
+            open_stage(folder, steps=4)
+    stage = open_stage(tmp_path / "run")
+    (tmp_path / "run" / ENCODED).mkdir()
+    with pytest.raises(ValueError, match="path"), stage.clock():
+        raise ValueError("no such path")
+    assert open_stage(tmp_path / "run", steps=4).done is None
+    assert (tmp_path / "run" / ENCODED).exists()

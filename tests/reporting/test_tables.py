@@ -3,11 +3,13 @@
 import io
 from typing import Literal
 
+import msgspec
 from rich.console import Console
 
 from agentprm_jax.reporting import tables
 from agentprm_jax.reporting.formatting import describe_comparison, format_estimate
 from agentprm_jax.reporting.methods import method_label
+from agentprm_jax.reporting.page import render_page
 from agentprm_jax.reporting.results import Column, Estimate, Row, RowKind, Stage, Table
 
 
@@ -87,6 +89,25 @@ def test_footnotes_explain_what_occurs_and_nothing_else(results):
     assert "oracle: pass@N: the best of the N samples" in search
     assert not any(note.startswith(tables.UNPROVEN) for note in values)
     assert tables.footnotes(small_table({"agentprm": 0.5})) == []
+
+
+def test_the_mark_says_what_it_compares_and_no_more():
+    (note,) = tables.footnotes(small_table({"agentprm": 0.5, "greedy": 0.7}))
+    assert note == f"{tables.UNPROVEN} its mean is not better than that of the best control in its column."
+
+
+def test_stages_of_other_commits_than_the_evaluation_are_named_wherever_stages_are_listed(results):
+    stages = tuple(
+        Stage(name=name, minutes=1.0, commits=commits, padding=0.125)
+        for name, commits in (("same", (results.git_commit,)), ("older", ("a1",)), ("both", ("a1", "b2")), ("none", ()))
+    )
+    mixed = msgspec.structs.replace(results, stages=stages)
+    expected = ["older ran under commit a1.", "both ran under commit a1 and then b2."]
+    assert tables.stage_commits(mixed) == expected
+    for text in (printed(mixed), tables.markdown_results(mixed), render_page(mixed)):
+        assert all(sentence in text for sentence in expected)
+        assert "same ran" not in text
+        assert "12.5%" in text
 
 
 def test_names_cannot_break_out_of_a_markdown_cell_or_into_terminal_markup():

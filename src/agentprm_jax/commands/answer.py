@@ -8,13 +8,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from agentprm_jax.training.interrupt import NonFiniteUpdate
+
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 def run_command(main: Callable[..., Any], config: Any, interrupted: str | None = None) -> None:
-    """Calls `main(config)`; an error of input, files or a full disk ends the process with its message alone.
+    """Calls `main(config)`; what is no error of programming ends the process with its message alone.
 
-    Errors of programming keep their traceback. The exit status of an answer is 1.
+    That is an error of input or files, a full disk, and a training that diverges. Errors of programming keep their
+    traceback. The exit status of an answer is 1.
 
     Args:
         main: the command.
@@ -27,7 +30,7 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
     except KeyboardInterrupt:
         kept = interrupted or f"What was finished is kept in {config.output}: run the same command again to go on."
         sys.exit(f"\nInterrupted. {kept}")
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, NonFiniteUpdate) as error:
         sys.exit(f"\n{answer(error)}")
 
 

@@ -68,7 +68,11 @@ class PackedRows:
 
     def __repr__(self) -> str:
         """A summary: loaders print what they hold, and the data are long."""
-        return f"PackedRows({len(self)} rows of {self.length} tokens, {self.padding_share:.1%} padding)"
+        return f"PackedRows({self})"
+
+    def __str__(self) -> str:
+        """How many rows there are, how long they are, and how much of them is padding."""
+        return f"{len(self):,} rows of {self.length:,} tokens, {self.padding_share:.1%} padding"
 
     def members(self, row: int) -> list[int]:
         """Places of the examples of a row in ``examples``; the k-th one is segment k + 1."""

@@ -64,17 +64,17 @@ def _reachable(findings: Findings, figure: Callable[[ValueMetrics], Estimate | N
 
 
 def _best_of_n(findings: Findings) -> Iterator[Check]:
-    if not findings.has("agentprm", AT):
+    if not findings.has(findings.subject, AT):
         return
     for control in findings.controls:
         if findings.has(control, AT):
-            yield _above(findings, "agentprm", control, [AT], "BoN@8")
+            yield _above(findings, findings.subject, control, [AT], "BoN@8")
 
 
 def _beam(findings: Findings) -> Iterator[Check]:
     beams = [column for column in findings.columns if column.startswith("beam_")]
-    if beams and all(findings.has(name, column) for name in ("agentprm", "orm") for column in beams):
-        yield _above(findings, "agentprm", "orm", beams, "the mean over beams")
+    if beams and all(findings.has(name, column) for name in (findings.subject, "orm") for column in beams):
+        yield _above(findings, findings.subject, "orm", beams, "the mean over beams")
 
 
 def _above(findings: Findings, a: str, b: str, columns: list[str], where: str) -> Check:

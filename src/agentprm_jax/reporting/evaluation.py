@@ -10,6 +10,8 @@ import msgspec
 import numpy as np
 from jaxtyping import Float
 
+from agentprm_jax.reporting.results import PrmTraining
+
 
 class SearchOutcomes(msgspec.Struct, frozen=True, kw_only=True):
     """Results of one search setting, one entry a task in each list.
@@ -47,6 +49,10 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         pool_tokens: tokens read to score the pool.
         beams: by size, such as "2x2".
         minutes: time it took.
+        initial_value: expected outcome before the first action, from which the first progress is counted; None for a
+            control.
+        training: how the PRM was trained; None for a control.
+        commit: commit of the code that measured it; None outside a repository.
     """
 
     method: str
@@ -55,6 +61,14 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     pool_tokens: int
     beams: dict[str, SearchOutcomes]
     minutes: float = 0.0
+    initial_value: float | None = None
+    training: PrmTraining | None = None
+    commit: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses promises without what the first progress is counted from."""
+        if self.promises and self.initial_value is None:
+            raise ValueError("Evaluation.initial_value must be a number where there are promises, got None")
 
     @property
     def promise_rows(self) -> list[Float[np.ndarray, " u"]]:
@@ -85,6 +99,23 @@ def read_evaluation(path: Path) -> Evaluation:
         raise ValueError(
             f"Cannot read {path} as an evaluation: {error}. Remove the file to measure it again."
         ) from error
+
+
+def measurement_names(prms: Sequence[Path], taken: Sequence[str]) -> dict[str, Path]:
+    """The folders of PRMs by the names of their measurements: the shortest ends of their paths that are all different.
+
+    Args:
+        prms: the folders.
+        taken: names that mean something else.
+
+    Raises:
+        ValueError: a folder stands there twice.
+    """
+    for depth in range(1, max((len(prm.parts) for prm in prms), default=1) + 1):
+        names = ["+".join(prm.parts[-depth:]).replace("/", "") for prm in prms]
+        if len({*names, *taken}) == len(names) + len(taken):
+            return dict(zip(names, prms, strict=True))
+    raise ValueError(f"Every PRM must stand in a folder of its own, got {', '.join(map(str, prms))}.")
 
 
 def by_method(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:

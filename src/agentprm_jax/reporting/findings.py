@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,12 +16,16 @@ from agentprm_jax.reporting.evaluation import Evaluation, by_method
 from agentprm_jax.reporting.formatting import describe_comparison
 from agentprm_jax.reporting.paths import choose_examples
 from agentprm_jax.reporting.pool import Pool
-from agentprm_jax.reporting.results import Column, Comparison, Cost, Curve, Row, RowKind, Stage, Table
+from agentprm_jax.reporting.prm_training import describe_form
+from agentprm_jax.reporting.results import Column, Comparison, Cost, Curve, PrmTraining, Row, RowKind, Stage, Table
 from agentprm_jax.reporting.statistics import estimate, paired_bootstrap
 from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors, same_actions_estimate
+from agentprm_jax.scoring.base import StepScores
 
 SEARCH_TABLE, VALUE_TABLE = "Search", "Value metrics"
-METHODS = ("agentprm", "agentprm_no_la", "pvm", "orm")
+AGENTPRM = ("agentprm", "agentprm_delta_q")
+"""AgentPRM in the forms of L_A; the first that was measured is held against all else."""
+METHODS = (*AGENTPRM, "agentprm_no_la", "pvm", "orm")
 RANDOM_BEAMS = ("random_beam", "random_beam_finished_first")
 UNTRAINED = "greedy_before_sft"
 AUC_STEPS = (0, 1, 2, 3)
@@ -42,6 +45,7 @@ class Measurements:
         expert: outcome of the scripted expert on each task.
         reference: (number of actions, outcome) of the PRMs' training trajectories.
         untrained: outcome on each task of greedy decoding before SFT; None where the actor was never anything else.
+        played: what a task cost greedy decoding, that before SFT and the expert, by row, where it is known.
     """
 
     pool: Pool
@@ -53,6 +57,7 @@ class Measurements:
     expert: Float[np.ndarray, " task"]
     reference: Sequence[tuple[int, float]]
     untrained: Float[np.ndarray, " task"] | None = None
+    played: Mapping[str, Cost] = field(default_factory=dict)
 
 
 class Findings:
@@ -64,6 +69,7 @@ class Findings:
         self.groups = by_method(measured.evaluations)
         self.methods = [name for name in METHODS if name in self.groups]
         self.methods += [name for name in self.groups if name not in (*METHODS, *RANDOM_BEAMS)]
+        self.subject = next((name for name in AGENTPRM if name in self.groups), AGENTPRM[0])
         self.columns = [f"bon_{n}" for n in measured.sizes] + [f"beam_{size}" for size in measured.beams]
         self._cells: dict[tuple[str, str], Float[np.ndarray, "seed task"]] = {}
         self._fill_best_of_n()
@@ -108,17 +114,9 @@ class Findings:
     def value_table(self) -> Table:
         """Value metrics of every method, with the predictors that know no text as controls."""
         errors = reference_errors(self.measured.pool, self.measured.reference)
-        tasks = len(self.measured.pool.tasks)
         references = [
-            Row(
-                method=name,
-                kind="control",
-                estimates={"mse": estimate(np.full(1, error)), "brier": estimate(np.full(1, error))},
-            )
-            for name, error in (
-                ("constant predictor", errors["constant"]),
-                ("step-index predictor", errors["step_index"]),
-            )
+            Row(method=name, kind="control", estimates={"mse": errors[key], "brier": errors[key]})
+            for name, key in (("constant predictor", "constant"), ("step-index predictor", "step_index"))
         ]
         columns = [
             *(
@@ -134,11 +132,15 @@ class Findings:
         return Table(
             name=VALUE_TABLE,
             caption=(
-                f"On {self.measured.pool.shape[1]} samples of each of {tasks} held-out tasks. There is no AUC where "
-                "too few tasks have samples that differ in outcome."
+                f"On {self.measured.pool.shape[1]} samples of each of {self.measured.pool.shape[0]} held-out tasks. "
+                "There is no AUC where too few tasks have samples that differ in outcome."
             ),
             columns=tuple(columns),
-            rows=(*(self._value_row(name, self.metrics(name)) for name in self.methods), *references, *self._bounds()),
+            rows=(
+                *(self._value_row(name, self.metrics(name), note=self._form(name)) for name in self.methods),
+                *references,
+                *self._bounds(),
+            ),
         )
 
     def metrics(self, method: str) -> ValueMetrics:
@@ -162,21 +164,37 @@ class Findings:
         )
 
     def compare(self, a: str, b: str, columns: Sequence[str], title: str) -> Comparison | None:
-        """Paired bootstrap of `a` minus `b` on the mean over `columns`; None where one of them was not measured."""
+        """Paired bootstrap of `a` minus `b` on the mean over `columns`; None where one of them was not measured.
+
+        The seeds of a control are not those of PRMs: what it gets is the mean over them.
+        """
         if not columns or not all(self.has(a, column) and self.has(b, column) for column in columns):
             return None
         left = np.mean([self.outcomes(a, column) for column in columns], axis=0)
         right = np.mean([self.outcomes(b, column) for column in columns], axis=0)
+        right = right.mean(axis=0) if b in self.controls else right
         return Comparison(metric=title, a=a, b=b, difference=paired_bootstrap(left, right, seed=0))
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        """AgentPRM against every other method and control: at each column, and on the mean over beams."""
+        """AgentPRM against every other method, greedy and the best control: at each column, and on the mean over beams.
+
+        The best control is chosen on the very tasks of the comparison, which favours it.
+        """
         beams = [column for column in self.columns if column.startswith("beam_")]
         columns = [([column], _search_column(column).title) for column in self.columns if column != "bon_1"]
         columns += [(beams, "mean over beams")] if len(beams) > 1 else []
-        others = [name for name in (*self.methods, "greedy") if name != "agentprm"]
-        found = [self.compare("agentprm", other, keys, title) for other in others for keys, title in columns]
+        others = [name for name in (*self.methods, "greedy") if name != self.subject]
+        pairs = [(other, keys, title) for other in others for keys, title in columns]
+        pairs += [
+            (best, *column) for column in columns if (best := self.best_control(column[0])) not in (None, "greedy")
+        ]
+        found = [self.compare(self.subject, other, keys, title) for other, keys, title in pairs]
         return tuple(comparison for comparison in found if comparison is not None)
+
+    def best_control(self, columns: Sequence[str]) -> str | None:
+        """The control with the highest mean over all of some columns; None where none has them all."""
+        able = [name for name in self.controls if all(self.has(name, column) for column in columns)]
+        return max(able, key=lambda name: np.mean([self.outcomes(name, c).mean() for c in columns]), default=None)
 
     def scored_pool(self) -> list[Trajectory]:
         """The pool's trajectories with the scores of the first PRM of every method."""
@@ -184,7 +202,7 @@ class Findings:
         for name in self.methods:
             first = self.groups[name][0]
             trajectories = [
-                t.with_scores(name, promise, _progress(promise))
+                t.with_scores(name, *StepScores.from_promise(promise, first.initial_value or 0.0))
                 for t, promise in zip(trajectories, first.promises, strict=True)
             ]
         return trajectories
@@ -205,13 +223,19 @@ class Findings:
             tokens_sampled=sum(sum(search.sampled_tokens) for search in searches),
             tokens_scored=scored,
             environment_steps=sum(sum(search.environment_steps) for search in searches),
+            commits=tuple(dict.fromkeys(e.commit for e in evaluations if e.commit)),
         )
+
+    def trainings(self) -> tuple[PrmTraining, ...]:
+        """How every PRM was trained, method by method, as far as it is known."""
+        known = (e.training for name in self.methods for e in self.groups[name])
+        return tuple(training for training in known if training is not None)
 
     def headline(self) -> str:
         """One paragraph that claims what the intervals allow."""
         beams = [column for column in self.columns if column.startswith("beam_")]
-        found = [self.compare("agentprm", other, ["bon_8"], "BoN@8") for other in ("greedy", "orm", "pvm")]
-        found += [self.compare("agentprm", other, beams, "mean over beams") for other in ("orm", "pvm")]
+        found = [self.compare(self.subject, other, ["bon_8"], "BoN@8") for other in ("greedy", "orm", "pvm")]
+        found += [self.compare(self.subject, other, beams, "mean over beams") for other in ("orm", "pvm")]
         return " ".join(describe_comparison(comparison) for comparison in found if comparison is not None)
 
     def _fill_best_of_n(self) -> None:
@@ -236,14 +260,23 @@ class Findings:
 
     def _row(self, name: str, kind: RowKind) -> Row:
         columns = [column for column in self.columns if self.has(name, column)]
+        costs = {column: self._cost(name, column) for column in columns}
         return Row(
             method=name,
             kind=kind,
             estimates={column: estimate(self._cells[name, column]) for column in columns},
-            costs={column: self._cost(name, column) for column in columns if name in self.groups},
+            costs={column: cost for column, cost in costs.items() if cost is not None},
+            note=self._form(name),
         )
 
-    def _cost(self, name: str, column: str) -> Cost:
+    def _form(self, name: str) -> str:
+        return describe_form(self.groups[name][0].training) if name in self.methods else ""
+
+    def _cost(self, name: str, column: str) -> Cost | None:
+        if name in ("greedy", UNTRAINED, "expert"):
+            return self.measured.played.get(name)
+        if name == "random":
+            return self.measured.pool.cost(1)
         if column.startswith("beam_"):
             searches = [e.beams[column.removeprefix("beam_")] for e in self.groups[name]]
             return Cost(
@@ -252,13 +285,9 @@ class Findings:
                 tokens_kept=float(np.mean([s.kept_tokens for s in searches])),
                 environment_steps=float(np.mean([s.environment_steps for s in searches])),
             )
-        size, pool = int(column.removeprefix("bon_")), self.measured.pool
-        read = np.mean([e.pool_tokens for e in self.groups[name]]) / len(pool.flat)
-        return Cost(
-            tokens_sampled=size * float(pool.sampled_tokens.mean()),
-            tokens_scored=size * float(read),
-            environment_steps=size * float(pool.lengths.mean()),
-        )
+        scorers, pool = self.groups.get(name, []), self.measured.pool
+        read = float(np.mean([e.pool_tokens for e in scorers])) / len(pool.flat) if scorers else 0.0
+        return pool.cost(int(column.removeprefix("bon_")), read)
 
     def _curve(self, name: str, kind: RowKind) -> Curve:
         sizes = self.measured.sizes
@@ -268,7 +297,7 @@ class Findings:
             kind=kind,
             sizes=sizes,
             estimates=tuple(estimate(self._cells[name, f"bon_{size}"]) for size in sizes),
-            tokens_sampled=tuple(size * tokens for size in sizes),
+            tokens_sampled=tuple(size * tokens for size in sizes) if tokens else None,
         )
 
     def _bounds(self) -> list[Row]:
@@ -295,20 +324,3 @@ def _search_column(key: str) -> Column:
     if kind == "bon":
         return Column(key=key, title=f"BoN@{size}", meaning=f"Best of {size} samples by the score of the last step.")
     return Column(key=key, title=f"beam @{size}", meaning=f"Step-level beam search @{size}.")
-
-
-def _progress(promise: Sequence[float]) -> list[float]:
-    """Differences of consecutive promises; the first step has none to differ from and gets 0."""
-    return [0.0, *(float(b - a) for a, b in itertools.pairwise(promise))]
-
-
-def outcomes_by_task(outcomes: Mapping[str, float], tasks: Sequence[str]) -> Float[np.ndarray, " task"]:
-    """One outcome for each task, in the order of `tasks`.
-
-    Raises:
-        ValueError: a task has none.
-    """
-    missing = [task for task in tasks if task not in outcomes]
-    if missing:
-        raise ValueError(f"{len(missing)} of {len(tasks)} tasks have no trajectory, the first is {missing[0]}.")
-    return np.array([outcomes[task] for task in tasks], np.float64)

@@ -27,6 +27,7 @@ class MethodStyle(NamedTuple):
 # contrast of at least 3 : 1 on white and on near-black.
 METHODS: dict[str, MethodStyle] = {
     "agentprm": MethodStyle("AgentPRM", "#1f7dc4", marker="o"),
+    "agentprm_delta_q": MethodStyle("AgentPRM (L_A delta_q)", "#4f5fc4", marker="P"),
     "agentprm_no_la": MethodStyle("AgentPRM without L_A", "#b8609f", marker="D"),
     "pvm": MethodStyle("PVM", "#0d9a72", marker="s"),
     "orm": MethodStyle("ORM", "#d0591e", marker="^"),

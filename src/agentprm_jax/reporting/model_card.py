@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.template import DATE
 from agentprm_jax.reporting.methods import method_label
+from agentprm_jax.reporting.prm_training import prm_training
 from agentprm_jax.reporting.results import Results, Row, Table
 from agentprm_jax.reporting.tables import markdown_table
 from agentprm_jax.scoring.prm_files import PrmRecord
@@ -120,7 +121,9 @@ def actor_card(
 def own_rows(results: Results, record: PrmRecord) -> tuple[str, ...]:
     """The methods of an evaluation that mean this PRM: rows are named by method, a PRM by method and seed."""
     known = {row.method for table in results.tables for row in table.rows if row.kind == "method"}
-    return tuple(name for name in (record.name, record.name.rsplit("-", 1)[0], record.method) if name in known)[:1]
+    return tuple(
+        name for name in (record.name, prm_training(record).method, record.name.rsplit("-", 1)[0]) if name in known
+    )[:1]
 
 
 def _front_matter(licence: Licence, task: str, tags: list[str]) -> str:

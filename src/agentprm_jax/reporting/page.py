@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentprm_jax.reporting import formatting, tables
 from agentprm_jax.reporting.methods import INK, MUTED, RULE, method_label, method_styles
+from agentprm_jax.reporting.prm_training import describe_training
 from agentprm_jax.reporting.results import Column, Cost, Results, Row, Table
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def render_page(
         how_chosen=how_chosen,
         lines=_table_lines,
         costs=_cost_lines,
-        config=flatten_config(results.config),
+        configs=_configs(results),
+        method_label=method_label,
+        describe_training=describe_training,
         total=tables.total_stage(results.stages),
         tables=tables,
         formatting=formatting,
@@ -137,6 +140,12 @@ def flatten_config(config: dict[str, Any], prefix: str = "") -> list[tuple[str, 
         else:
             lines.append((f"{prefix}{key}", str(value)))
     return lines
+
+
+def _configs(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Title and lines of each configuration that there is."""
+    found = {"Configuration of the pipeline": results.pipeline, "Configuration": results.config}
+    return [(title, flatten_config(config)) for title, config in found.items() if config]
 
 
 def _viewer_trajectory(trajectory: Trajectory) -> dict[str, Any]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from agentprm_jax.numerics.calibration import ReliabilityBin
-from agentprm_jax.reporting.canvas import BAND_ALPHA, EndLabel, label_ends, new_figure, plot_style, short_decimals
+from agentprm_jax.reporting.canvas import (
+    BAND_ALPHA,
+    EndLabel,
+    label_ends,
+    new_figure,
+    plot_style,
+    short_decimals,
+)
 from agentprm_jax.reporting.formatting import MINUS, format_count, format_difference, format_number
 from agentprm_jax.reporting.methods import (
     FAILURE,
@@ -31,15 +38,21 @@ if TYPE_CHECKING:
     from agentprm_jax.data.trajectory import Trajectory
 
 
-def best_of_n_curves(curves: Sequence[Curve], *, over: Literal["samples", "tokens"] = "samples") -> Figure:
+def best_of_n_curves(
+    curves: Sequence[Curve],
+    *,
+    over: Literal["samples", "tokens"] = "samples",
+    beams: Sequence[BeamPoint] = (),
+) -> Figure:
     """Outcome of the chosen trajectory over the number of samples, one line per method, controls and bounds.
 
     Args:
         curves: methods and controls; a curve of a single size is drawn as a horizontal line.
         over: `samples`: N; `tokens`: mean tokens sampled per task (curves without them are left out).
+        beams: beam searches to draw beside the curves over tokens, from `beam_points`.
 
     Returns:
-        The figure; bands around methods are one standard error (tasks and seeds combined).
+        The figure; bands around methods, and bars at beam searches, are one standard error (tasks and seeds combined).
 
     Raises:
         ValueError: if no curve can be drawn.
@@ -49,16 +62,50 @@ def best_of_n_curves(curves: Sequence[Curve], *, over: Literal["samples", "token
         raise ValueError(f"best_of_n_curves needs a curve with two sizes or more over {over}, got none.")
     styles = method_styles(curve.method for curve in drawn)
     with plot_style():
-        figure = new_figure(6.6, 4.1)
+        figure = new_figure(6.6, 5.0 if beams else 4.1)
         axes = figure.subplots()
         _log2_axis(axes, drawn, over)
         for curve in sorted(drawn, key=lambda curve: curve.kind == "method"):
             _draw_curve(axes, curve, styles[curve.method], over)
-        axes.set_ylim(*_padded_limits([e for curve in drawn for e in curve.estimates]))
+        _draw_beams(figure, axes, beams)
+        figures = [e for curve in drawn for e in curve.estimates] + [point.figure for point in beams]
+        axes.set_ylim(*_padded_limits(figures))
         axes.set_ylabel("mean outcome of the chosen trajectory")
         short_decimals(axes, "y")
         label_ends(figure, axes, [_curve_label(curve, styles[curve.method]) for curve in drawn])
     return figure
+
+
+class BeamPoint(NamedTuple):
+    """A beam search in a plot over tokens.
+
+    Attributes:
+        method: whose scores it follows.
+        size: such as `2x2`.
+        tokens: mean tokens sampled per task.
+        figure: outcome of the path that it chooses.
+    """
+
+    method: str
+    size: str
+    tokens: float
+    figure: Estimate
+
+
+def beam_points(table: Table, columns: Mapping[str, str]) -> list[BeamPoint]:
+    """The beam searches of the methods in a table, where their cost is known.
+
+    Args:
+        table: with costs.
+        columns: keys of the columns of beam search by size.
+    """
+    return [
+        BeamPoint(row.method, size, row.costs[key].tokens_sampled, row.estimates[key])
+        for row in table.rows
+        if row.kind == "method"
+        for size, key in columns.items()
+        if key in row.costs
+    ]
 
 
 def beam_bars(table: Table, columns: Sequence[str] | None = None) -> Figure:
@@ -253,6 +300,28 @@ def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, over: str) -> None
         axes.plot(x, values, linewidth=1.3, **line)
 
 
+def _draw_beams(figure: Figure, axes: Axes, beams: Sequence[BeamPoint]) -> None:
+    """Hollow marks with error bars, which the legend names, each with its size beside it."""
+    if not beams:
+        return
+    styles = method_styles(point.method for point in beams)
+    for point in beams:
+        style, height = styles[point.method], point.figure.value
+        look: dict[str, Any] = {"marker": style.marker, "markersize": 6.5, "markerfacecolor": "white", "zorder": 5}
+        axes.errorbar(point.tokens, height, point.figure.stderr or 0.0, color=style.colour, elinewidth=0.9, **look)
+        axes.annotate(
+            point.size,
+            (point.tokens, height),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=style.colour,
+            zorder=6,
+        )
+    _legend_above(figure, [(style, "hollow") for style in styles.values()])
+
+
 def _curve_label(curve: Curve, style: MethodStyle) -> EndLabel:
     return EndLabel(style.label, curve.estimates[-1].value, style.colour)
 
@@ -341,16 +410,19 @@ def _padded_limits(figures: Sequence[Estimate]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _legend_above(figure: Figure, entries: Sequence[tuple[MethodStyle, str]]) -> None:
+def _legend_above(figure: Figure, entries: Sequence[tuple[MethodStyle, Literal["bar", "line", "hollow"]]]) -> None:
     """One line of named marks above all panels."""
+    handles = [_legend_mark(style, shape) for style, shape in entries]
+    labels = [style.label for style, _ in entries]
+    figure.legend(handles, labels, loc="outside upper left", ncols=len(entries), frameon=False, handlelength=1.6)
+
+
+def _legend_mark(style: MethodStyle, shape: Literal["bar", "line", "hollow"]) -> Any:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [
-        Patch(color=style.colour, alpha=0.85, linewidth=0)
-        if shape == "bar"
-        else Line2D([], [], color=style.colour, linestyle=style.dash, marker=style.marker)
-        for style, shape in entries
-    ]
-    labels = [style.label for style, _ in entries]
-    figure.legend(handles, labels, loc="outside upper left", ncols=len(entries), frameon=False, handlelength=1.6)
+    if shape == "bar":
+        return Patch(color=style.colour, alpha=0.85, linewidth=0)
+    if shape == "line":
+        return Line2D([], [], color=style.colour, linestyle=style.dash, marker=style.marker)
+    return Line2D([], [], color=style.colour, linestyle="none", marker=style.marker, markersize=7, markerfacecolor="w")

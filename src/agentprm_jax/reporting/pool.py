@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from agentprm_jax.data.trajectory import Trajectory
+from agentprm_jax.reporting.results import Cost
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class Pool:
     def lengths(self) -> Float[np.ndarray, "task n"]:
         """Number of actions of each trajectory."""
         return self.table([len(trajectory.rewards) for trajectory in self.flat])
+
+    def cost(self, samples: int, tokens_scored: float = 0.0) -> Cost:
+        """What so many samples cost a task, each read by a scorer in `tokens_scored` tokens."""
+        return Cost(
+            tokens_sampled=samples * float(self.sampled_tokens.mean()),
+            tokens_scored=samples * tokens_scored,
+            environment_steps=samples * float(self.lengths.mean()),
+        )
 
     def table(self, values: Sequence[float]) -> Float[np.ndarray, "task n"]:
         """One value for each trajectory of `flat` as a table."""

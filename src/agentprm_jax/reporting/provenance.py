@@ -33,6 +33,12 @@ def git_commit(folder: str | os.PathLike[str]) -> str | None:
     return f"{commit}+changes" if _git(Path(folder), "status", "--porcelain", "--untracked-files=no") else commit
 
 
+def package_commit() -> str | None:
+    """Commit of the checkout that this package runs from; None where it is installed, though it were below another."""
+    here = Path(__file__)
+    return git_commit(here.parent) if _git(here.parent, "ls-files", "--error-unmatch", here.name) else None
+
+
 def describe_machine() -> str:
     """One line: operating system, processor architecture and the number of cores this process may use."""
     available = getattr(os, "sched_getaffinity", None)

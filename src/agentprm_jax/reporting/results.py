@@ -237,6 +237,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tokens_scored: tokens that PRMs ran through their models.
         environment_steps: actions executed.
         reused: whether this run found the stage done.
+        padding: share of padding among the tokens of a training's rows, in [0, 1]; None where nothing is packed.
+        commits: commits of the code under which it was worked on; more than one if it was continued under another.
     """
 
     name: str
@@ -250,6 +252,34 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tokens_scored: int = 0
     environment_steps: int = 0
     reused: bool = False
+    padding: float | None = None
+    commits: tuple[str, ...] = ()
+
+
+class PrmTraining(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a PRM under test was trained; None is what its record does not tell.
+
+    Attributes:
+        method: its row in the tables.
+        seed: of its training.
+        progress: form of L_A, `gae` or `delta_q`; None without L_A as well.
+        gamma: discount per step.
+        lam: GAE's lambda of the labels.
+        beta: weight of L_A.
+        epochs: passes over the data; not used where `steps` is given.
+        steps: number of updates.
+        learning_rate: the highest one.
+    """
+
+    method: str
+    seed: int
+    progress: str | None = None
+    gamma: float | None = None
+    lam: float | None = None
+    beta: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
+    learning_rate: float | None = None
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -263,7 +293,9 @@ class Results(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         machine: one line about the hardware.
         git_commit: commit of the code, None outside a repository.
         versions: versions of Python and of the packages that matter.
-        config: the complete configuration as plain JSON values.
+        config: the complete configuration of the evaluation as plain JSON values.
+        pipeline: that of the whole pipeline which made what is evaluated; empty where there was none.
+        prms: how each PRM under test was trained.
         tables, curves, comparisons, checks, stages: the findings.
     """
 
@@ -276,6 +308,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     git_commit: str | None
     versions: dict[str, str]
     config: dict[str, Any]
+    pipeline: dict[str, Any] = {}
+    prms: tuple[PrmTraining, ...] = ()
     tables: tuple[Table, ...] = ()
     curves: tuple[Curve, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
@@ -301,9 +335,10 @@ def write_results(path: str | os.PathLike[str], results: Results) -> None:
         results: what to write.
 
     Raises:
-        ResultsError: if a number in `config` is not finite (JSON has no such numbers), naming it.
+        ResultsError: if a number in `config` or `pipeline` is not finite (JSON has no such numbers), naming it.
     """
-    for place, number in _numbers(results.config, "config"):
+    numbers = _numbers(results.config, "config") + _numbers(results.pipeline, "pipeline")
+    for place, number in numbers:
         if not math.isfinite(number):
             raise ResultsError(f"Cannot write {path}: {place} must be a finite number for JSON, got {number}.")
     text = msgspec.json.format(msgspec.json.encode(results), indent=2)

@@ -12,10 +12,13 @@ from typing import Any
 
 import msgspec
 
+from agentprm_jax.reporting.provenance import package_commit
 from agentprm_jax.reporting.results import Stage
 from agentprm_jax.training.record import check_record, draft_of, write_record
 
 CONFIG_FILE, PROGRESS_FILE, DONE_FILE = "config.json", "minutes.json", "stage.json"
+ENCODED = "encoded"
+"""Folder of encoded trajectories, which says itself of what it is made: it stays when a claim is given back."""
 
 
 class ForeignFolder(ValueError):
@@ -49,7 +52,7 @@ class StageFolder:
             check_record(path, plain)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        if any(entry != draft_of(path) for entry in folder.iterdir()):
+        if any(entry not in (draft_of(path), folder / ENCODED) for entry in folder.iterdir()):
             raise ForeignFolder(
                 f"{folder} is not empty and has no {CONFIG_FILE}, so it is no folder of this stage ({name}). Nothing "
                 "in it was touched. Choose another output folder, or remove this one."
@@ -66,25 +69,45 @@ class StageFolder:
 
     @contextmanager
     def clock(self) -> Iterator[None]:
-        """Adds the time spent inside to the stage's minutes, also when it is interrupted."""
+        """Adds the time spent inside, and the commit of the code, to the stage's notes, also when it is interrupted.
+
+        An error before anything was made gives the folder back, so that a corrected command may have it.
+        """
         start = time.monotonic()
         try:
             yield
+        except Exception:
+            if self.writer and self._nothing_made():
+                for name in (PROGRESS_FILE, CONFIG_FILE):
+                    (self.folder / name).unlink(missing_ok=True)
+            raise
         finally:
-            if self.writer:
-                minutes = self._minutes() + (time.monotonic() - start) / 60
-                write_record(self.folder / PROGRESS_FILE, {"minutes": minutes})
+            if self.writer and (self.folder / CONFIG_FILE).exists():
+                self._note((time.monotonic() - start) / 60)
 
-    def finish(self, **counts: int) -> Stage:
-        """Marks the stage as done; `counts` are the counting fields of `Stage`."""
-        stage = msgspec.structs.replace(Stage(name=self.name, minutes=self._minutes()), **counts)
+    def finish(self, **counts: float) -> Stage:
+        """Marks the stage as done; `counts` are the counting fields of `Stage`, and `padding`."""
+        notes = self._notes()
+        stage = Stage(name=self.name, minutes=notes["minutes"], commits=tuple(notes["commits"]))
+        stage = msgspec.structs.replace(stage, **counts)
         if self.writer:
             write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
         return stage
 
-    def _minutes(self) -> float:
+    def _nothing_made(self) -> bool:
+        notes = {self.folder / name for name in (CONFIG_FILE, PROGRESS_FILE, ENCODED)}
+        return not set(self.folder.iterdir()) - notes - {draft_of(note) for note in notes}
+
+    def _note(self, minutes: float) -> None:
+        notes, commit = self._notes(), package_commit()
+        commits = dict.fromkeys([*notes["commits"], *([commit] if commit else [])])
+        write_record(self.folder / PROGRESS_FILE, {"minutes": notes["minutes"] + minutes, "commits": list(commits)})
+
+    def _notes(self) -> dict[str, Any]:
+        """Minutes and commits of the sessions so far; sessions of older code left no commits."""
         path = self.folder / PROGRESS_FILE
-        return float(json.loads(path.read_text(encoding="utf-8"))["minutes"]) if path.exists() else 0.0
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return {"minutes": 0.0, "commits": []} | known
 
 
 def claim_together(folder: Path, name: str, config: Any, ignore: tuple[str, ...] = ()) -> StageFolder:

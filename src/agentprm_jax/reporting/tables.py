@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 UNPROVEN = "†"
 KIND_TITLES = {"method": "methods", "control": "controls", "bound": "bounds"}
 COMPARISON_HEADER = ("metric", "a", "b", f"a {MINUS} b [interval]", "P(a > b)", "sample", "finding")
-STAGE_HEADER = ("stage", "time", "tokens trained on", "tokens sampled", "tokens scored", "environment steps")
+STAGE_HEADER = ("stage", "time", "tokens trained on", "padding", "tokens sampled", "tokens scored", "environment steps")
 
 
 class Cell(NamedTuple):
-    """One figure as shown: `best` of its column's methods; `unproven` if a control does as well or better."""
+    """One figure as shown: `best` of its column's methods; `unproven` if the mean of a control is as good or better."""
 
     text: str
     best: bool = False
@@ -62,7 +62,7 @@ def footnotes(table: Table) -> list[str]:
         over_seeds = any(figure.stderr_seeds is not None and figure.stderr_tasks is not None for figure in figures)
         notes.append("± standard error over tasks" + (", then over seeds where those vary." if over_seeds else "."))
     if any(cell.unproven for row in table.rows for cell in row_cells(table, row)):
-        notes.append(f"{UNPROVEN} does not beat the best control of its column, so it has shown nothing there.")
+        notes.append(f"{UNPROVEN} its mean is not better than that of the best control in its column.")
     return notes + [f"{method_label(row.method)}: {row.note}" for row in table.rows if row.note]
 
 
@@ -117,12 +117,23 @@ def comparison_cells(comparison: Comparison) -> tuple[str, ...]:
 
 def stage_cells(stage: Stage) -> tuple[str, ...]:
     """One line of the table of stages, under STAGE_HEADER."""
-    counts = (stage.tokens_trained, stage.tokens_sampled, stage.tokens_scored, stage.environment_steps)
+    counts = (stage.tokens_sampled, stage.tokens_scored, stage.environment_steps)
     return (
         stage.name + (" (reused)" if stage.reused else ""),
         format_minutes(stage.minutes),
+        format_count(stage.tokens_trained) if stage.tokens_trained else "",
+        "" if stage.padding is None else f"{stage.padding:.1%}",
         *(format_count(count) if count else "" for count in counts),
     )
+
+
+def stage_commits(results: Results) -> list[str]:
+    """A sentence for every stage that ran under another commit than the evaluation, or under several."""
+    return [
+        f"{stage.name} ran under commit {' and then '.join(stage.commits)}."
+        for stage in results.stages
+        if stage.commits and stage.commits != (results.git_commit,)
+    ]
 
 
 def total_stage(stages: Iterable[Stage]) -> Stage:
@@ -158,7 +169,7 @@ def markdown_results(results: Results) -> str:
         parts.append(f"### Bars\n\n{_markdown_grid(['', 'bar', 'measured'], lines, right=False)}")
     if results.stages:
         lines = [stage_cells(stage) for stage in (*results.stages, total_stage(results.stages))]
-        parts.append(f"### Stages\n\n{_markdown_grid(STAGE_HEADER, lines)}")
+        parts.append("\n\n".join([f"### Stages\n\n{_markdown_grid(STAGE_HEADER, lines)}", *stage_commits(results)]))
     if results.command:
         parts.append(f"Command: `{results.command}`")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -178,6 +189,8 @@ def print_results(results: Results, console: rich.console.Console) -> None:
     if results.stages:
         console.print()
         console.print(_terminal_stages(results.stages))
+        for sentence in stage_commits(results):
+            console.print(Text(sentence))
     if results.checks:
         console.print(Text("\nBars", "bold"))
     for check in results.checks:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agentprm_jax.data.packing import PackedRows
 from agentprm_jax.data.store import ExampleStore
 from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
 from agentprm_jax.reporting.stage import plain_config, read_metrics
@@ -16,19 +17,20 @@ TRAINING = "training_notes.json"
 _LEFT_OUT = ("output", "mesh", "distributed")
 
 
-def training_notes(config: Any, examples: ExampleStore, run: Path, code: Path) -> dict[str, Any]:
+def training_notes(config: Any, examples: ExampleStore, rows: PackedRows, run: Path, code: Path) -> dict[str, Any]:
     """Notes about a finished training run.
 
     Args:
         config: the dataclass config of the run. Of paths the last two parts are kept, which say what it was and not
             whose machine it lay on.
         examples: what was trained on.
+        rows: how it was packed.
         run: the run's folder, with its metrics.
         code: a folder of the checkout.
 
     Returns:
-        JSON: `settings`, `data` (counts and the mean outcome in [0, 1]), `updates`, `tokens` seen, `versions`, `commit`
-        and `machine`.
+        JSON: `settings`, `data` (counts, mean outcome and share of padding in [0, 1]), `updates`, `tokens` seen,
+        `versions`, `commit` and `machine`.
     """
     metrics = read_metrics(run / "metrics.jsonl")
     settings = {
@@ -43,6 +45,7 @@ def training_notes(config: Any, examples: ExampleStore, run: Path, code: Path) -
             "tasks": len(np.unique(examples.groups)),
             "steps": int(examples.steps.sum(dtype=np.int64)),
             "mean_outcome": float(examples.outcomes.sum()) / max(1, len(examples)),
+            "padding": rows.padding_share,
         },
         "updates": metrics[-1]["step"],
         "tokens": int(sum(row["tokens"] for row in metrics)),

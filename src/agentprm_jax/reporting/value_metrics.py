@@ -120,26 +120,31 @@ def other_than_finish(pool: Pool) -> list[Bool[np.ndarray, " u"]]:
     return [np.array([action.content.strip() != FINISH for action in t.actions]) for t in pool.flat]
 
 
-def reference_errors(pool: Pool, reference: Sequence[tuple[int, float]]) -> dict[str, float]:
+def reference_errors(pool: Pool, reference: Sequence[tuple[int, float]], seed: int = 0) -> dict[str, Estimate]:
     """Mean squared error over the pool's steps of the two predictors that know no text.
 
     Args:
         pool: what is predicted.
         reference: (number of actions, outcome) of the training trajectories from which the predictors take their means.
+        seed: of the resampling of tasks for standard errors.
 
     Returns:
-        "constant": of the mean outcome; "step_index": of the mean outcome at the step's index.
+        "constant": of the mean outcome; "step_index": of the mean outcome at the step's index. What the predictors
+        know is fixed: the errors are over the tasks that are predicted.
     """
-    here, there = (
-        _steps_of(zip(pool.lengths.ravel().astype(int), pool.outcomes.ravel(), strict=True)),
-        _steps_of(reference),
-    )
-    return {
-        "constant": constant_mse(here.outcomes, reference_outcomes=there.outcomes),
-        "step_index": step_index_mse(
-            here.steps, here.outcomes, reference_steps=there.steps, reference_outcomes=there.outcomes
-        ),
-    }
+    there = _steps_of(reference)
+    groups = zip(pool.lengths.astype(int), pool.outcomes, strict=True)
+    by_task = [_steps_of(zip(lengths, outcomes, strict=True)) for lengths, outcomes in groups]
+
+    def constant(_: int, draw: Int[np.ndarray, " draw"]) -> float:
+        return constant_mse(np.concatenate([by_task[k].outcomes for k in draw]), reference_outcomes=there.outcomes)
+
+    def step_index(_: int, draw: Int[np.ndarray, " draw"]) -> float:
+        steps, outcomes = (np.concatenate([by_task[k][part] for k in draw]) for part in (0, 2))
+        return step_index_mse(steps, outcomes, reference_steps=there.steps, reference_outcomes=there.outcomes)
+
+    found = {"constant": constant, "step_index": step_index}
+    return {name: pooled_estimate(error, tasks=len(pool.tasks), seed=seed) for name, error in found.items()}
 
 
 def same_actions_estimate(pool: Pool) -> list[Float[np.ndarray, " u"]]:

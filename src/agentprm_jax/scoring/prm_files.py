@@ -74,11 +74,7 @@ def load_prm(directory: str | os.PathLike[str], shardings: Shardings | None = No
             tokens than the model.
     """
     folder = Path(directory)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"There is no PRM in {folder}: expected a folder that `Prm.save` wrote, got {_kind(folder)}."
-        )
-    record = _read_record(folder)
+    record = read_prm_record(folder)
     config, params = load_pretrained(folder, shardings)
     if "value_head" not in params:
         raise ValueError(
@@ -92,7 +88,17 @@ def _kind(path: Path) -> str:
     return "a file" if path.exists() else "nothing"
 
 
-def _read_record(folder: Path) -> PrmRecord:
+def read_prm_record(folder: Path) -> PrmRecord:
+    """What is known about the PRM in a folder, without its parameters.
+
+    Raises:
+        FileNotFoundError: the folder or its prm.json is missing.
+        ValueError: prm.json is damaged.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"There is no PRM in {folder}: expected a folder that `Prm.save` wrote, got {_kind(folder)}."
+        )
     path = folder / PRM
     if not path.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
