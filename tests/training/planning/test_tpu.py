@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from agentprm_jax.models import DecoderConfig
+from agentprm_jax.models import DecoderConfig, LoraConfig
 from agentprm_jax.models.attention import Context, attend
 from agentprm_jax.training import MeshConfig, make_constrain, make_mesh
 from agentprm_jax.training.planning.costs import count_costs
 from agentprm_jax.training.planning.hlo import parse_module
 from agentprm_jax.training.planning.plan import plan_step
 from agentprm_jax.training.planning.programs import compile_step, lower_step, tpu_devices
-from agentprm_jax.training.planning.work import Workload, matrix_parameters
+from agentprm_jax.training.planning.work import Workload, frozen_bytes, matrix_parameters, trained_bytes
 
 pytest.importorskip("libtpu", reason="libtpu comes with the dependency group tpu")
 pytestmark = pytest.mark.slow
@@ -80,6 +80,27 @@ def test_operations_of_a_compiled_update_are_those_of_the_model_and_what_is_comp
     # The read-out, the gradient of the embedding, and sums over norms are products too, but small.
     assert costs.flops * 8 == pytest.approx(expected, rel=0.03)
     assert costs.collectives
+
+
+@pytest.mark.parametrize("lora", [LoraConfig(), LoraConfig(rank=16)])
+def test_a_compiled_update_is_given_the_frozen_model_and_of_what_is_trained_the_moments_too(lora):
+    work = replace(WORK, lora=lora)
+    compiled = compile_step(lower_step(work, make_mesh(MeshConfig(1, 8, 1), tpu_devices("v5e:2x4"))))
+    expected = frozen_bytes(work) + trained_bytes(work) * 3 / 4  # gradients are temporary
+    assert compiled.memory.arguments * 8 == pytest.approx(expected, rel=0.02)  # scales of norms lie on all chips
+    costs = count_costs(parse_module(compiled.text))
+    again = work.forward_flops if MODEL.remat else 0.0
+    assert costs.flops * 8 == pytest.approx(work.model_flops + again, rel=0.15)  # attention's blocks are whole squares
+
+
+def test_a_whole_update_over_32k_tokens_holds_no_square_of_scores():
+    length = 32_768
+    model = replace(MODEL, layers=2, max_positions=length)
+    work = Workload(model, "agentprm", rows=2, length=length)
+    compiled = compile_step(lower_step(work, make_mesh(MeshConfig(1, 2, 2), tpu_devices("v5p:2x2x1"))))
+    assert "splash_mha_dkv" in compiled.text
+    heads = model.heads // 2
+    assert compiled.memory.temporaries < 4 * heads * length**2 / 10
 
 
 def test_a_plan_is_kept_and_read_again(tmp_path):
