@@ -14,13 +14,13 @@ are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.loading import ParamDtype, load_to_train
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.lora_config import LoraConfig
@@ -73,6 +73,11 @@ class SftConfig:
     """Low-rank adapters to train instead of the pretrained model."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Processes, each with its own devices; all must see OUTPUT as the same folder."""
+    param_dtype: ParamDtype = "stored"
+    """Type of the parameters and of the optimizer's moments: that of `init`, or widened to float32, which those of a
+    model from scratch always are."""
+    remat: bool = False
+    """Whether the backward pass computes each block again instead of keeping its activations, to save memory."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -91,7 +96,7 @@ def main(config: SftConfig) -> None:
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
-    from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
+    from agentprm_jax.models import init_language_model, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
     from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
@@ -101,7 +106,6 @@ def main(config: SftConfig) -> None:
         initialise_distributed,
         make_constrain,
         make_mesh,
-        parameter_shardings,
         prepare,
         row_share,
         sft_objective,
@@ -112,16 +116,16 @@ def main(config: SftConfig) -> None:
 
     initialise_distributed(config.distributed)
     title = f"sft {config.output.name}"
-    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed"))
+    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed", "remat"))
     if stage.done:
         return
     with stage.clock():
         mesh = make_mesh(config.mesh)
         if config.init is None:
             encoder, pretrained = ChatEncoder(word_tokenizer(compact_vocabulary(config.environment))), {}
-            decoder = scratch_decoder(config.model, encoder.vocab_size)
+            decoder = scratch_decoder(config.model, encoder.vocab_size, remat=config.remat)
         else:
-            decoder, pretrained = load_pretrained(config.init, partial(parameter_shardings, mesh))
+            decoder, pretrained = load_to_train(config.init, mesh, param_dtype=config.param_dtype, remat=config.remat)
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / "encoded", config.trajectories, encoder, config.imitate)
         rows = pack(examples, length=config.row_length)
@@ -152,7 +156,7 @@ def main(config: SftConfig) -> None:
     stage.finish(tokens_trained=trained_tokens(config.output))
 
 
-def scratch_decoder(model: ModelConfig, vocab_size: int) -> DecoderConfig:
+def scratch_decoder(model: ModelConfig, vocab_size: int, *, remat: bool) -> DecoderConfig:
     """The full decoder config of a model from scratch."""
     return DecoderConfig(
         vocab_size=vocab_size,
@@ -166,6 +170,7 @@ def scratch_decoder(model: ModelConfig, vocab_size: int) -> DecoderConfig:
         norm_eps=1e-6,
         max_positions=model.max_positions,
         dtype=model.dtype,
+        remat=remat,
     )
 
 
