@@ -31,6 +31,7 @@ from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
 from agentprm_jax.commands.loading import load_on_mesh
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+from agentprm_jax.scoring.config import TOKENS_PER_BATCH
 from agentprm_jax.training.config import MeshConfig
 
 if TYPE_CHECKING:
@@ -95,10 +96,15 @@ class EvaluateConfig:
     """Of the candidates in beam search."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """Devices of the PRM; the actor lies on the first alone."""
+    tokens_per_batch: int = TOKENS_PER_BATCH
+    """Tokens of a full forward pass of the PRM on all devices; at least one row is taken. On accelerators more is
+    faster."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a remote actor without a model."""
+        """Raises ValueError for a remote actor without a model, or batches of no token."""
         check_remote("EvaluateConfig", self.actor, self.remote)
+        if self.tokens_per_batch < 1:
+            raise ValueError(f"EvaluateConfig.tokens_per_batch must be at least 1, got {self.tokens_per_batch}.")
 
 
 def main(config: EvaluateConfig, stages: Sequence[Stage] = (), headline: str = "") -> Results:
@@ -116,7 +122,7 @@ def claim(config: EvaluateConfig) -> None:
     """Notes in OUTPUT what is evaluated there, or raises RunMismatch if that is something else."""
     from agentprm_jax.reporting.stage import StageFolder
 
-    StageFolder(config.output, "evaluate", config, ignore=("output", "mesh"))
+    StageFolder(config.output, "evaluate", config, ignore=("output", "mesh", "tokens_per_batch"))
 
 
 def measurement_names(config: EvaluateConfig) -> list[str]:
@@ -142,7 +148,7 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, folder: Path) -> None:
     if path.exists():
         return
     start = time.monotonic()
-    prm = load_on_mesh(prm_folder / "model", config.mesh)
+    prm = load_on_mesh(prm_folder / "model", config.mesh, tokens_per_batch=config.tokens_per_batch)
     method, seed = prm.name.rsplit("-", 1)
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored
