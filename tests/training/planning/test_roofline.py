@@ -91,7 +91,7 @@ def test_adapters_are_as_many_as_the_library_trains_and_the_rest_is_frozen(step)
 
 
 def test_a_frozen_model_saves_its_gradients_and_adapters_cost_what_parameters_do():
-    adapters = adapter_parameters(SEVEN, ADAPTED.lora)
+    adapters = sum(adapter_parameters(SEVEN, ADAPTED.lora))
     frozen = 2 * matrix_parameters(SEVEN, head=False) * WORK.tokens
     assert ADAPTED.model_flops == WORK.model_flops - frozen + 6 * adapters * WORK.tokens
 
@@ -190,6 +190,7 @@ def test_an_actor_holds_logits_of_every_token_and_their_gradient():
 def test_adapters_need_less_memory_and_exchange_than_the_model_on_gpus():
     chip, mesh = GPUS["h100"], MeshConfig(1, 32, 1)
     whole, adapted = estimate(chip, WORK, mesh), estimate(chip, ADAPTED, mesh)
-    assert adapted.state == (frozen_bytes(ADAPTED) + trained_bytes(ADAPTED)) / 32 < whole.state / 7
+    assert adapted.state == pytest.approx(frozen_bytes(ADAPTED) / 32 + trained_bytes(ADAPTED, 32, 1))
+    assert adapted.state < whole.state / 4
     assert adapted.roofline.exchange < 0.7 * whole.roofline.exchange
     assert adapted.roofline.compute < whole.roofline.compute

@@ -39,7 +39,7 @@ def estimate(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> Estimate:
     tokens = _tokens(workload, mesh)
     kept = workload.model.layers * tokens * _kept_width(workload, mesh.tensor) * ACTIVATION_BYTES
     logits = _logit_bytes(workload, mesh)
-    frozen, trained = frozen_bytes(workload) / cut, trained_bytes(workload) / cut
+    frozen, trained = frozen_bytes(workload) / cut, trained_bytes(workload, mesh.fsdp, mesh.tensor)
     working = tokens * (workload.model.embed + workload.model.mlp / mesh.tensor) * ACTIVATION_BYTES * 4
     held = working + logits + (kept if workload.trains else 0.0)
     again = workload.forward_flops if workload.trains and workload.model.remat else 0.0
@@ -68,7 +68,7 @@ def _received(workload: Workload, mesh: MeshConfig) -> float:
     """
     model = workload.model
     kernels = workload.microbatches * _kernel_bytes(workload) / mesh.tensor * _others(mesh.fsdp)
-    gradients = 2 * trained_parameters(workload) * ACTIVATION_BYTES / (mesh.fsdp * mesh.tensor) * _others(mesh.data)
+    gradients = 2 * trained_parameters(workload, mesh.fsdp, mesh.tensor) * ACTIVATION_BYTES * _others(mesh.data)
     sums = (3 if workload.trains else 1) * 4 * model.layers * _tokens(workload, mesh) * workload.microbatches
     return kernels + gradients + sums * model.embed * ACTIVATION_BYTES * _others(mesh.tensor)
 

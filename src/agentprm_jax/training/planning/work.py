@@ -49,14 +49,15 @@ class Workload:
     @property
     def matrices(self) -> int:
         """Parameters that every token is multiplied with, adapters included."""
-        return matrix_parameters(self.model, head=self.step == "sft") + adapter_parameters(self.model, self.lora)
+        adapters = sum(adapter_parameters(self.model, self.lora))
+        return matrix_parameters(self.model, head=self.step == "sft") + adapters
 
     @property
     def trained_matrices(self) -> int:
         """Those of them that have a gradient: all or the adapters, and none where nothing is trained."""
         if not self.trains:
             return 0
-        return adapter_parameters(self.model, self.lora) if self.lora.rank else self.matrices
+        return sum(adapter_parameters(self.model, self.lora)) if self.lora.rank else self.matrices
 
     @property
     def attention_flops(self) -> float:
@@ -102,19 +103,18 @@ def all_parameters(model: DecoderConfig, step: PlannedStep) -> int:
     return matrix_parameters(model, head=False) + model.layers * (biases + norms) + outside
 
 
-def adapter_parameters(model: DecoderConfig, lora: LoraConfig) -> int:
-    """Parameters of all adapters: rank times the inputs and outputs of every linear map that is adapted."""
+def adapter_parameters(model: DecoderConfig, lora: LoraConfig) -> tuple[int, int]:
+    """Parameters of all adapters: of the factors along the residual stream, and of those along the kernels' other ends.
+
+    Those lie over fsdp, these over tensor, as the kernels' axes do; the axis of the rank is not cut.
+    """
     if lora.rank == 0:
-        return 0
+        return 0, 0
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    ends = {
-        "query": queries,
-        "key": keys,
-        "value": keys,
-        "out": queries,
-        **dict.fromkeys(("gate", "up", "down"), model.mlp),
-    }
-    return model.layers * lora.rank * sum(model.embed + ends[path.rpartition("/")[2]] for path in lora.paths)
+    ends = {"query": queries, "key": keys, "value": keys, "out": queries}
+    ends |= dict.fromkeys(("gate", "up", "down"), model.mlp)
+    others = sum(ends[path.rpartition("/")[2]] for path in lora.paths)
+    return model.layers * lora.rank * model.embed * len(lora.paths), model.layers * lora.rank * others
 
 
 def frozen_bytes(workload: Workload) -> float:
@@ -128,19 +128,20 @@ def frozen_bytes(workload: Workload) -> float:
     return float((everything - _read_out(workload)) * _size(model.param_dtype if dtype == "stored" else dtype))
 
 
-def trained_parameters(workload: Workload) -> int:
-    """Parameters that an update changes: all, or adapters and the read-out of a reward model."""
+def trained_parameters(workload: Workload, fsdp: int = 1, tensor: int = 1) -> float:
+    """Parameters that an update changes, on each chip of those over which they lie: all, or adapters and a read-out."""
     if not workload.trains:
-        return 0
+        return 0.0
     if workload.lora.rank == 0:
-        return all_parameters(workload.model, workload.step)
-    return adapter_parameters(workload.model, workload.lora) + _read_out(workload)
+        return all_parameters(workload.model, workload.step) / (fsdp * tensor)
+    stream, others = adapter_parameters(workload.model, workload.lora)
+    return (stream + _read_out(workload)) / fsdp + others / tensor
 
 
-def trained_bytes(workload: Workload) -> float:
-    """Parameters that are trained, their two moments and gradients, each in their dtype; adapters are float32."""
+def trained_bytes(workload: Workload, fsdp: int = 1, tensor: int = 1) -> float:
+    """What these, their two moments and gradients weigh, each in their dtype; adapters are float32."""
     size = 4 if workload.lora.rank else _size(workload.model.param_dtype)
-    return 4.0 * size * trained_parameters(workload)
+    return 4 * size * trained_parameters(workload, fsdp, tensor)
 
 
 def _read_out(workload: Workload) -> int:
