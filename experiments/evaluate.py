@@ -33,6 +33,7 @@ from agentprm_jax.commands.answer import run_command
 from agentprm_jax.commands.loading import load_on_mesh
 from agentprm_jax.commands.ranges import check, check_beams, check_counts, check_sizes
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
+from agentprm_jax.scoring.config import TOKENS_PER_BATCH
 from agentprm_jax.training.config import MeshConfig
 
 if TYPE_CHECKING:
@@ -98,12 +99,15 @@ class EvaluateConfig:
     """Of the candidates in beam search."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """Devices of the PRM; the actor lies on the first alone."""
+    tokens_per_batch: int = TOKENS_PER_BATCH
+    """Tokens of a full forward pass of the PRM on all devices; at least one row is taken. On accelerators more is
+    faster."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of range, and for a remote actor without a model."""
         check_sizes(self)
         check_beams(self)
-        check_counts(self, "max_tokens", "concurrency", "attempts")
+        check_counts(self, "max_tokens", "concurrency", "attempts", "tokens_per_batch")
         check(self, "temperature", 0 <= self.temperature < math.inf, "a finite number of at least 0")
         check(self, "seed", self.seed >= 0, "a whole number of at least 0")
         check_remote("EvaluateConfig", self.actor, self.remote)
@@ -149,7 +153,7 @@ def claim(config: EvaluateConfig) -> None:
     """Notes in OUTPUT what is evaluated there, or raises RunMismatch if that is something else."""
     from agentprm_jax.reporting.stage import StageFolder
 
-    StageFolder(config.output, "evaluate", config, ignore=("output", "mesh"))
+    StageFolder(config.output, "evaluate", config, ignore=("output", "mesh", "tokens_per_batch"))
 
 
 def prm_folders(config: EvaluateConfig) -> dict[str, Path]:
@@ -184,7 +188,7 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, path: Path) -> None:
     if path.exists():
         return
     start = time.monotonic()
-    prm = load_on_mesh(prm_folder / "model", config.mesh)
+    prm = load_on_mesh(prm_folder / "model", config.mesh, tokens_per_batch=config.tokens_per_batch)
     training = prm_training(read_prm_record(prm_folder / "model"))
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored

@@ -15,25 +15,34 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.models.lora_config import LoraConfig
 
 if TYPE_CHECKING:
+    from agentprm_jax.training.planning.candidates import Candidate
     from agentprm_jax.training.planning.plan import Plan
 
 ChipName = Literal["v5e", "v5p", "v6e", "a100", "h100"]
 GOAL_MODEL = "qwen2.5-7b"
-TABLE_MESHES: tuple[tuple[ChipName, tuple[int, int, int]], ...] = (
-    ("v5p", (1, 8, 1)),
-    ("v5p", (1, 32, 1)),
-    ("v5p", (32, 32, 1)),
+TABLE_MESHES: tuple[tuple[int, int, int], ...] = ((1, 8, 1), (1, 32, 1), (4, 8, 1), (32, 32, 1), (128, 8, 1))
+"""Meshes of v5p chips of which every model has a row in the table."""
+GOAL_MESHES: tuple[tuple[ChipName, tuple[int, int, int]], ...] = (
+    ("v5p", (2, 8, 2)),
+    ("v5p", (16, 8, 1)),
+    ("v5p", (64, 8, 1)),
+    ("v5e", (1, 32, 1)),
+    ("v5e", (2, 16, 1)),
+    ("v5e", (4, 8, 1)),
 )
-GOAL_MESHES: tuple[tuple[ChipName, tuple[int, int, int]], ...] = (("v5e", (1, 32, 1)), ("v5e", (2, 16, 1)))
+"""Rows beside them of the model for which goals are set."""
+TABLE_GPUS = (8, 32, 1024)
+"""Numbers of H100 for which the table holds the best mesh by arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,8 @@ class PlanConfig:
     chips: int = 32
     """Number of chips: a slice from 8 to 256 (v5e, v6e) or 1024 (v5p), any number of GPUs."""
     mesh: Literal["auto"] | tuple[int, int, int] = "auto"
-    """Sizes of the axes data, fsdp and tensor; auto compares several."""
-    tried: int = 3
+    """Sizes of the axes data, fsdp and tensor; auto compares those that are best by arithmetic."""
+    tried: int = 4
     """Meshes that auto compares at most."""
     rows: int | None = None
     """Rows of a batch over all chips; None takes one for each part into which the mesh cuts a batch."""
@@ -64,6 +73,8 @@ class PlanConfig:
     """Type of parameters and moments."""
     remat: bool = True
     """Whether the backward pass computes each block again instead of keeping its activations."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Low-rank adapters that are trained instead of the model."""
     table: Path | None = None
     """Page whose table shall be made anew; nothing else of this config counts then, except `cache`."""
     cache: Path = Path("runs/plans")
@@ -96,24 +107,38 @@ def compare(config: PlanConfig) -> list[Plan]:
         ValueError: no mesh of so many chips divides the model and the rows, or the given one has another number.
     """
     from agentprm_jax.reporting.progress import progress
-    from agentprm_jax.training.config import MeshConfig
     from agentprm_jax.training.planning.plan import best_first, plan_step
+
+    chosen = candidates(config)
+    steps = progress(chosen, "meshes", total=len(chosen))
+    return best_first([plan_step(config.chip, mesh, workload, config.cache) for mesh, workload in steps])
+
+
+def candidates(config: PlanConfig) -> list[Candidate]:
+    """The mesh that is given, or those to compare, with the step on each.
+
+    Raises:
+        ValueError: no mesh of so many chips divides the model and the rows, or the given one has another number.
+    """
+    from agentprm_jax.training.config import MeshConfig
+    from agentprm_jax.training.planning.candidates import Candidate, best_candidates
+    from agentprm_jax.training.planning.chips import GPUS, TPUS
     from agentprm_jax.training.planning.presets import named_model
     from agentprm_jax.training.planning.work import Workload, mesh_shapes
 
     model = named_model(config.model, dtype=config.dtype, param_dtype=config.param_dtype, remat=config.remat)
-    tried = mesh_shapes(config.chips, model, config.rows)[: config.tried]
-    shapes = tried if config.mesh == "auto" else [config.mesh]
+    given = config.mesh
+    if given != "auto" and math.prod(given) != config.chips:
+        raise ValueError(f"The mesh {given} has {math.prod(given)} chips, but chips is {config.chips}.")
+    shapes = mesh_shapes(config.chips, model, config.rows) if given == "auto" else [given]
     if not shapes:
         raise ValueError(f"No mesh of {config.chips} chips divides the axes of {config.model} and {config.rows} rows.")
-    if math.prod(shapes[0]) != config.chips:
-        raise ValueError(f"The mesh {shapes[0]} has {math.prod(shapes[0])} chips, but chips is {config.chips}.")
-    plans = []
-    for data, fsdp, tensor in progress(shapes, "meshes", total=len(shapes)):
+    found = []
+    for data, fsdp, tensor in shapes:
         rows = config.rows or data * fsdp * config.microbatches
-        workload = Workload(model, config.step, rows, config.length, config.microbatches)
-        plans.append(plan_step(config.chip, MeshConfig(data, fsdp, tensor), workload, config.cache))
-    return best_first(plans)
+        workload = Workload(model, config.step, rows, config.length, config.microbatches, config.lora)
+        found.append(Candidate(MeshConfig(data, fsdp, tensor), workload))
+    return best_candidates({**TPUS, **GPUS}[config.chip], found, config.tried)
 
 
 def table_plans(cache: Path) -> dict[str, list[Plan]]:
@@ -121,14 +146,19 @@ def table_plans(cache: Path) -> dict[str, list[Plan]]:
     from agentprm_jax.reporting.progress import progress
     from agentprm_jax.training.planning.presets import MODELS
 
-    meshes = {name: TABLE_MESHES + (GOAL_MESHES if name == GOAL_MODEL else ()) for name in MODELS}
-    jobs: list[tuple[str, ChipName, tuple[int, int, int]]] = [
-        (name, chip, mesh) for name, places in meshes.items() for chip, mesh in places
-    ]
+    jobs = [config for name in MODELS for config in table_configs(name, cache)]
     found: dict[str, list[Plan]] = {name: [] for name in MODELS}
-    for name, chip, mesh in progress(jobs, "programs", total=len(jobs)):
-        found[name] += compare(PlanConfig(name, chip=chip, chips=math.prod(mesh), mesh=mesh, cache=cache))
+    for config in progress(jobs, "programs", total=len(jobs)):
+        found[config.model].append(compare(config)[0])
     return found
+
+
+def table_configs(model: str, cache: Path) -> list[PlanConfig]:
+    """What the table says of one model: of TPUs each of its meshes, of GPUs the best for each number."""
+    meshes: list[tuple[ChipName, tuple[int, int, int]]] = [("v5p", mesh) for mesh in TABLE_MESHES]
+    meshes += GOAL_MESHES if model == GOAL_MODEL else ()
+    tpus = [PlanConfig(model, chip=chip, chips=math.prod(mesh), mesh=mesh, cache=cache) for chip, mesh in meshes]
+    return tpus + [PlanConfig(model, chip="h100", chips=chips, cache=cache) for chips in TABLE_GPUS]
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.loading import ParamDtype, load_to_train
 from agentprm_jax.commands.ranges import check, check_counts
 from agentprm_jax.envs.config import EnvironmentConfig
 from agentprm_jax.models.config import DecoderConfig
@@ -82,6 +82,11 @@ class SftConfig:
     """Low-rank adapters to train instead of the pretrained model."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Processes, each with its own devices; all must see OUTPUT as the same folder."""
+    param_dtype: ParamDtype = "stored"
+    """Type of the parameters and of the optimizer's moments: that of `init`, or widened to float32, which those of a
+    model from scratch always are."""
+    remat: bool = False
+    """Whether the backward pass computes each block again instead of keeping its activations, to save memory."""
     row_length: int = 256
     """Tokens of a packed row."""
     seed: int = 0
@@ -102,7 +107,7 @@ def main(config: SftConfig) -> None:
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
-    from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
+    from agentprm_jax.models import init_language_model, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
     from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
@@ -112,7 +117,6 @@ def main(config: SftConfig) -> None:
         initialise_distributed,
         make_constrain,
         make_mesh,
-        parameter_shardings,
         prepare,
         row_share,
         sft_objective,
@@ -123,16 +127,16 @@ def main(config: SftConfig) -> None:
 
     initialise_distributed(config.distributed)
     title = f"sft {config.output.name}"
-    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed"))
+    stage = claim_together(config.output, title, config, ignore=("output", "mesh", "distributed", "remat"))
     if stage.done:
         return
     with stage.clock():
         mesh = make_mesh(config.mesh)
         if config.init is None:
             encoder, pretrained = ChatEncoder(word_tokenizer(compact_vocabulary(config.environment))), {}
-            decoder = scratch_decoder(config.model, encoder.vocab_size)
+            decoder = scratch_decoder(config.model, encoder.vocab_size, remat=config.remat)
         else:
-            decoder, pretrained = load_pretrained(config.init, partial(parameter_shardings, mesh))
+            decoder, pretrained = load_to_train(config.init, mesh, param_dtype=config.param_dtype, remat=config.remat)
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, config.imitate)
         rows = pack(examples, length=config.row_length)
@@ -165,7 +169,7 @@ def main(config: SftConfig) -> None:
     stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 
-def scratch_decoder(model: ModelConfig, vocab_size: int) -> DecoderConfig:
+def scratch_decoder(model: ModelConfig, vocab_size: int, *, remat: bool) -> DecoderConfig:
     """The full decoder config of a model from scratch."""
     return DecoderConfig(
         vocab_size=vocab_size,
@@ -179,6 +183,7 @@ def scratch_decoder(model: ModelConfig, vocab_size: int) -> DecoderConfig:
         norm_eps=1e-6,
         max_positions=model.max_positions,
         dtype=model.dtype,
+        remat=remat,
     )
 
 

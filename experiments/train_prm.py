@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.loading import ParamDtype, load_to_train
 from agentprm_jax.commands.ranges import check, check_counts
 from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConfig, OptimizerConfig, PrmObjectiveConfig
@@ -52,7 +52,7 @@ class TrainPrmConfig:
     """Low-rank adapters to train instead of the pretrained model."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Processes, each with its own devices; all must see OUTPUT as the same folder."""
-    param_dtype: Literal["stored", "float32"] = "stored"
+    param_dtype: ParamDtype = "stored"
     """Type of the decoder's parameters and of the optimizer's moments: that of `init`, or widened to float32."""
     remat: bool = False
     """Whether the backward pass computes each block again instead of keeping its activations, to save memory."""
@@ -71,12 +71,10 @@ def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
     import dataclasses
 
-    import jax
-
     from agentprm_jax.data.batch import initial_values
     from agentprm_jax.data.packing import pack
     from agentprm_jax.data.tokenizer_files import load_encoder
-    from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
+    from agentprm_jax.models import init_reward_model, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
     from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
@@ -87,7 +85,6 @@ def main(config: TrainPrmConfig) -> None:
         initialise_distributed,
         make_constrain,
         make_mesh,
-        parameter_shardings,
         prepare,
         prm_objective,
         row_share,
@@ -102,13 +99,10 @@ def main(config: TrainPrmConfig) -> None:
         return
     with stage.clock():
         mesh = make_mesh(config.mesh)
-        stored, language_model = load_pretrained(config.init, partial(parameter_shardings, mesh))
-        encoder = load_encoder(config.init, vocab_size=stored.vocab_size)
-        decoder = dataclasses.replace(stored, remat=config.remat)
-        pretrained = {"decoder": language_model["decoder"]}
-        if config.param_dtype == "float32":
-            decoder = dataclasses.replace(decoder, param_dtype="float32")
-            pretrained = jax.tree.map(lambda x: x.astype("float32"), pretrained)
+        decoder, pretrained = load_to_train(
+            config.init, mesh, param_dtype=config.param_dtype, remat=config.remat, parts=("decoder",)
+        )
+        encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, "steps")
         values = initial_values(examples.outcomes, examples.groups, config.initial_values)
         rows = pack(examples.with_initial_values(values), length=config.row_length)

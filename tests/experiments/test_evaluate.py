@@ -112,7 +112,7 @@ def test_a_remote_actor_without_a_model_is_refused_before_anything_is_written(co
 
 def test_an_evaluation_goes_on_on_other_devices_but_not_as_another_one(config):
     claim(config)
-    claim(dataclasses.replace(config, mesh=MeshConfig(tensor=2)))
+    claim(dataclasses.replace(config, mesh=MeshConfig(tensor=2), tokens_per_batch=65_536))
     with pytest.raises(RunMismatch, match=r"temperature was 0\.7 and is now 1\.0"):
         claim(dataclasses.replace(config, temperature=1.0))
 
@@ -158,3 +158,19 @@ def test_prms_that_cannot_be_told_apart_are_refused_before_anything_is_written(g
     with pytest.raises(ValueError, match=r"a/prm and .*b/prm are both ORM with seed 1"):
         main(config)
     assert not config.output.exists()
+
+
+def test_a_prm_is_loaded_for_batches_of_so_many_tokens_on_the_devices_that_were_named(config, monkeypatch, tmp_path):
+    asked = []
+
+    def load(folder, mesh, *, tokens_per_batch):
+        asked.append((folder, mesh, tokens_per_batch))
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr("evaluate.load_on_mesh", load)
+    prm, mesh = tmp_path / "prm-orm-0", MeshConfig(fsdp=8)
+    with pytest.raises(FileNotFoundError):
+        measure(dataclasses.replace(config, prms=(prm,), mesh=mesh, tokens_per_batch=65_536), prm.name)
+    assert asked == [(prm / "model", mesh, 65_536)]
+    with pytest.raises(ValueError, match="tokens_per_batch must be a whole number of at least 1, got 0"):
+        dataclasses.replace(config, tokens_per_batch=0)

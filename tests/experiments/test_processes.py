@@ -7,10 +7,13 @@ import json
 import pathlib
 import sys
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from tiny_runs import command, environment, free_port, make_inputs, metrics, start, trajectories
 
+from agentprm_jax.models import load_pretrained
 from agentprm_jax.scoring import Prm
 
 SCORING = pathlib.Path(__file__).parent.parent / "scoring" / "any_mesh_scoring.py"
@@ -56,15 +59,36 @@ def wait(processes, logs):
 
 
 def assert_same_run(one, other):
-    """Metrics, parameters and scores of two finished runs agree to 1e-5."""
+    """Metrics, saved parameters, checkpoints and scores of two finished runs agree to 1e-5."""
     rows, others = metrics(one), metrics(other)
     assert [row["step"] for row in rows] == [row["step"] for row in others] == list(range(1, 21))
     for row, another in zip(rows, others, strict=True):
         assert another == pytest.approx(row, rel=1e-5, abs=1e-5)
+    assert_close(*(load_pretrained(run / "model")[1] for run in (one, other)))
+    assert_close(*(restored(run) for run in (one, other)))
     models = [Prm.load(run / "model") for run in (one, other)]
     promises = [np.concatenate([s.promise for s in model.score(trajectories(40))]) for model in models]
     assert len(promises[0]) > 40
     np.testing.assert_allclose(promises[1], promises[0], atol=1e-5)
+
+
+def restored(run):
+    """Everything in a run's last checkpoint, moments and counters too, read onto one device."""
+    path, here = run / "checkpoints" / "20" / "default", jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+    def place(leaf):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(path, jax.tree.map(place, checkpointer.metadata(path).item_metadata.tree))
+
+
+def assert_close(one, other):
+    leaves = [dict(jax.tree.leaves_with_path(tree)) for tree in (one, other)]
+    assert len(leaves[0]) > 10
+    assert leaves[0].keys() == leaves[1].keys()
+    for path, leaf in leaves[0].items():
+        np.testing.assert_allclose(leaves[1][path], leaf, atol=1e-5, err_msg=str(path))
 
 
 @pytest.mark.slow

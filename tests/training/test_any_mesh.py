@@ -64,6 +64,15 @@ def test_eight_devices_with_all_axes_in_use_train_as_one_does(prm_program):
 
 
 @pytest.mark.slow
+def test_a_run_that_goes_on_on_the_same_eight_devices_ends_with_the_same_bits():
+    mesh = (2, 2, 2)
+    stayed, resumed = train_on_eight({"mesh": mesh, **LONG}, {"mesh": mesh, "then": mesh, **LONG})
+    assert resumed["losses"] == stayed["losses"]
+    assert resumed["params"] == stayed["params"]
+    assert_cut(resumed, mesh)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_shape_of_eight_devices_trains_as_one_does(case):
     one, *results = train_on_eight(*(CASES[case] | LONG | {"mesh": mesh} for mesh in (ONE, *EIGHT)))

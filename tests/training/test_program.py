@@ -55,6 +55,10 @@ def started(script, output):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def on_host(tree):
+    return jax.tree.map(np.asarray, tree)
+
+
 def assert_equal(one, other):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), one, other)
 
@@ -186,14 +190,38 @@ def test_a_mended_batch_lets_the_run_go_on_to_the_same_bits(prm_program, uninter
 
 
 def test_a_reward_model_begins_with_the_decoder_it_is_given(prm_program, tmp_path):
-    trained = prm_program.init(jax.random.key(8), {}).params["decoder"]
+    trained = on_host(prm_program.init(jax.random.key(8), {}).params["decoder"])
     with pytest.raises(TrainingInterrupted):
         run(prm_program, tmp_path, Signalling(0, signal.SIGTERM), pretrained={"decoder": trained})
     state = prm_program.init(jax.random.key(0), {"decoder": trained})
     state, _ = prm_program.train_step({}, state, RandomBatches()[0], np.int32(0))
     with Checkpointer(tmp_path / "checkpoints", 2) as checkpointer:
         assert_equal(checkpointer.restore(prm_program.abstract).params, state.params)
-    assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(trained))
+
+
+class Watching(Signalling):
+    """Notes before every update which of the arrays of a tree are gone; asks the run to stop in the middle."""
+
+    def __init__(self, tree, index=None):
+        super().__init__(index, signal.SIGTERM)
+        self.leaves, self.gone = jax.tree.leaves(tree), []
+
+    def __getitem__(self, index):
+        self.gone.append([leaf.is_deleted() for leaf in self.leaves])
+        return super().__getitem__(index)
+
+
+def test_while_training_the_devices_hold_no_second_copy_of_the_model_that_it_began_with(prm_program, tmp_path):
+    host = on_host(prm_program.init(jax.random.key(8), {}).params["decoder"])
+    expected = run(prm_program, tmp_path / "host", pretrained={"decoder": host})
+    first, again = (jax.tree.map(jnp.array, host) for _ in range(2))
+    begun, resumed = Watching(first, 3), Watching(again)
+    with pytest.raises(TrainingInterrupted):
+        run(prm_program, tmp_path / "device", begun, pretrained={"decoder": first})
+    assert_equal(run(prm_program, tmp_path / "device", resumed, pretrained={"decoder": again}), expected)
+    for watching in (begun, resumed):
+        assert watching.gone
+        assert all(map(all, watching.gone))
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def finished_model(
 
     Args:
         trained: what `train` gave.
-        pretrained: what it was given.
+        pretrained: what it was given; read where adapters were trained, beside which it stays as it was.
         config: the decoder.
         lora: whether adapters were trained.
         init: the model that they belong to, for their record.

@@ -25,7 +25,7 @@ from agentprm_jax.training.objectives import Objective
 from agentprm_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from agentprm_jax.training.parts import InitParams, split
 from agentprm_jax.training.record import check_record, fingerprint, write_record
-from agentprm_jax.training.state import TrainState, abstract_state, make_init, place_frozen
+from agentprm_jax.training.state import TrainState, abstract_state, free, make_init, place_frozen
 from agentprm_jax.training.step import TrainStep, check_batch, make_train_step
 
 PyTree = Any
@@ -131,6 +131,7 @@ def train(
         seed: of the initial parameters; the order of the data is the business of `batches`.
         pretrained: top-level subtrees of the parameters, such as {"decoder": ...}: what stays frozen, of which all is
             needed in every session, and what takes the place of random parameters. The record holds its fingerprint.
+            Of the latter, arrays on devices are used up: the state takes their memory, and they cannot be read again.
         settings: what else must be the same for the run to be continued, as JSON, such as the objective's config.
         label: what the progress bar calls it.
         console: where progress is shown; None is the standard error stream.
@@ -155,8 +156,10 @@ def train(
             if jax.process_index() == 0:
                 write_record(output / RECORD, record)
             state = program.init(jax.random.key(seed), beginnings)
+            free(beginnings)
         else:
             check_record(output / RECORD, record)
+            free(beginnings)
             frozen = place_frozen(base, program.frozen)
             state = checkpointer.restore(program.abstract)
         writers = _open_writers(program, output, int(state.step), label, console)

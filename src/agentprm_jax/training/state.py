@@ -66,14 +66,15 @@ def make_init(
     """Compiles `init(key, pretrained) -> state`, which makes every array where it will lie.
 
     `pretrained` holds top-level subtrees of the parameters, such as {"decoder": ...}, that take the place of random
-    ones (which XLA then never computes); {} starts from nothing.
+    ones (which XLA then never computes); {} starts from nothing. Where they lie on the devices as the state will, they
+    become part of it: they are donated, so that the model never lies there twice.
     """
 
     def init(key: jax.Array, pretrained: Mapping[str, PyTree]) -> TrainState:
         params = {**init_params(key), **pretrained}
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    compiled = jax.jit(init, out_shardings=state_shardings(abstract))
+    compiled = jax.jit(init, out_shardings=state_shardings(abstract), donate_argnums=1)
 
     def place_and_init(key: jax.Array, pretrained: Mapping[str, PyTree]) -> TrainState:
         return compiled(key, place_pretrained(pretrained, abstract.params))
@@ -108,6 +109,13 @@ def place_frozen(base: Mapping[str, PyTree], abstract_frozen: Mapping[str, PyTre
             f"{[*abstract_frozen]}, got {[*base]}."
         )
     return {name: _place(name, subtree, abstract_frozen[name], _shape) for name, subtree in base.items()}
+
+
+def free(tree: PyTree) -> None:
+    """Gives the devices' memory of all arrays back, whoever else holds them; arrays of the host stay."""
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array):
+            leaf.delete()
 
 
 def state_shardings(abstract: PyTree) -> PyTree:

@@ -8,16 +8,27 @@ from dataclasses import replace
 import jax
 import pytest
 
-from agentprm_jax.models import init_language_model, init_reward_model
+from agentprm_jax.models import LoraConfig, init_language_model, init_reward_model, logical_axes
 from agentprm_jax.training.config import MeshConfig
-from agentprm_jax.training.planning.arithmetic import gpu_estimate
+from agentprm_jax.training.mesh import make_mesh
+from agentprm_jax.training.parts import split
+from agentprm_jax.training.planning.arithmetic import estimate
 from agentprm_jax.training.planning.chips import GIB, GPUS, TPUS, topology_name
 from agentprm_jax.training.planning.costs import Collective, Costs
 from agentprm_jax.training.planning.plan import Plan, best_first
 from agentprm_jax.training.planning.presets import MODELS, named_model
 from agentprm_jax.training.planning.programs import Memory
 from agentprm_jax.training.planning.roofline import Roofline, links, tpu_roofline
-from agentprm_jax.training.planning.work import Workload, all_parameters, matrix_parameters, mesh_shapes, state_bytes
+from agentprm_jax.training.planning.work import (
+    Workload,
+    adapter_parameters,
+    all_parameters,
+    frozen_bytes,
+    matrix_parameters,
+    mesh_shapes,
+    trained_bytes,
+    trained_parameters,
+)
 
 RECORDED = pathlib.Path(__file__).parents[2] / "recorded" / "models"
 SEVEN = named_model("qwen2.5-7b", dtype="bfloat16", param_dtype="float32", remat=True)
@@ -55,7 +66,39 @@ def test_training_needs_six_operations_for_each_parameter_and_token_and_attentio
 
 
 def test_state_for_training_is_parameters_two_moments_and_gradients():
-    assert state_bytes(WORK) == 4 * state_bytes(replace(WORK, step="score")) == 16 * all_parameters(SEVEN, "agentprm")
+    scored = replace(WORK, step="score")
+    assert trained_bytes(WORK) == 4 * frozen_bytes(scored) == 16 * all_parameters(SEVEN, "agentprm")
+    assert frozen_bytes(WORK) == trained_bytes(scored) == 0
+
+
+ADAPTED = replace(WORK, lora=LoraConfig(rank=16, targets=("*/query", "*/out", "*/key", "*/down")))
+
+
+@pytest.mark.parametrize("step", ["agentprm", "sft"])
+def test_adapters_are_as_many_as_the_library_trains_and_the_rest_is_frozen(step):
+    work = replace(ADAPTED, step=step)
+    init = init_language_model if step == "sft" else init_reward_model
+    parts = split(
+        work.lora,
+        lambda key: init(SEVEN, key),
+        logical_axes(SEVEN, "language_model" if step == "sft" else "reward_model"),
+        make_mesh(MeshConfig()),
+    )
+    trained, frozen = jax.tree.leaves(jax.eval_shape(parts.init, jax.random.key(0))), jax.tree.leaves(parts.frozen)
+    assert trained_parameters(work) == sum(math.prod(leaf.shape) for leaf in trained)
+    assert trained_bytes(work) == 4 * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in trained)
+    assert frozen_bytes(work) == sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in frozen)
+
+
+def test_a_frozen_model_saves_its_gradients_and_adapters_cost_what_parameters_do():
+    adapters = sum(adapter_parameters(SEVEN, ADAPTED.lora))
+    frozen = 2 * matrix_parameters(SEVEN, head=False) * WORK.tokens
+    assert ADAPTED.model_flops == WORK.model_flops - frozen + 6 * adapters * WORK.tokens
+
+
+def test_scoring_has_no_adapters():
+    with pytest.raises(ValueError, match=r"lora\.rank is 16; expected 0"):
+        replace(ADAPTED, step="score")
 
 
 def test_a_group_uses_two_links_along_rings_and_one_along_lines():
@@ -92,14 +135,20 @@ def test_what_fits_comes_before_what_does_not_and_the_quick_before_the_slow():
     assert large.utilisation == 0
 
 
-@pytest.mark.parametrize("chips", [8, 32, 128, 1024])
+@pytest.mark.parametrize("chips", [8, 24, 32, 128, 1024])
 def test_every_mesh_to_try_uses_all_chips_and_divides_the_model(chips):
     shapes = mesh_shapes(chips, SEVEN, rows=None)
     assert len(set(shapes)) == len(shapes) >= 3
     for data, fsdp, tensor in shapes:
         assert data * fsdp * tensor == chips
         assert SEVEN.kv_heads % tensor == SEVEN.embed % fsdp == 0
+    assert {(chips // fsdp, fsdp, 1) for fsdp in (1, 2, 4, 8)} <= {*shapes}
     assert all(8 % (data * fsdp) == 0 for data, fsdp, _ in mesh_shapes(chips, SEVEN, rows=8))
+
+
+@pytest.mark.parametrize("chips", [1, 7, 11, 20, 1000])
+def test_any_number_of_gpus_has_a_mesh(chips):
+    assert (chips, 1, 1) in mesh_shapes(chips, SEVEN, rows=None)
 
 
 def test_a_slice_that_is_not_sold_is_refused():
@@ -120,11 +169,28 @@ def test_an_unknown_model_is_refused_and_a_config_json_is_read(tmp_path):
 
 def test_gpus_share_state_and_take_longer_over_the_network_than_inside_a_host():
     chip = GPUS["h100"]
-    one, host, hosts = (gpu_estimate(chip, replace(WORK, rows=n), MeshConfig(1, n, 1)) for n in (1, 8, 16))
-    assert one.state == 8 * host.state == 16 * hosts.state == state_bytes(WORK)
+    one, host, hosts = (estimate(chip, replace(WORK, rows=n), MeshConfig(1, n, 1)) for n in (1, 8, 16))
+    assert one.state == 8 * host.state == 16 * hosts.state == trained_bytes(WORK)
     assert one.roofline.exchange == 0 < host.roofline.exchange < hosts.roofline.exchange
     assert one.roofline.compute == pytest.approx(hosts.roofline.compute)
-    kept = gpu_estimate(chip, replace(WORK, model=replace(SEVEN, remat=False)), MeshConfig(1, 32, 1))
-    again = gpu_estimate(chip, WORK, MeshConfig(1, 32, 1))
+    kept = estimate(chip, replace(WORK, model=replace(SEVEN, remat=False)), MeshConfig(1, 32, 1))
+    again = estimate(chip, WORK, MeshConfig(1, 32, 1))
     assert kept.activations > again.activations
     assert kept.roofline.compute < again.roofline.compute
+
+
+def test_an_actor_holds_logits_of_every_token_and_their_gradient():
+    chip, mesh, imitates = GPUS["h100"], MeshConfig(1, 8, 1), replace(WORK, step="sft", rows=8)
+    with_head, without = (estimate(chip, work, mesh) for work in (imitates, replace(imitates, step="agentprm")))
+    assert with_head.activations - without.activations == 2 * 4 * 4096 * SEVEN.vocab_size
+    halves = estimate(chip, replace(imitates, microbatches=2), mesh)
+    assert halves.activations == pytest.approx(with_head.activations / 2)
+
+
+def test_adapters_need_less_memory_and_exchange_than_the_model_on_gpus():
+    chip, mesh = GPUS["h100"], MeshConfig(1, 32, 1)
+    whole, adapted = estimate(chip, WORK, mesh), estimate(chip, ADAPTED, mesh)
+    assert adapted.state == pytest.approx(frozen_bytes(ADAPTED) / 32 + trained_bytes(ADAPTED, 32, 1))
+    assert adapted.state < whole.state / 4
+    assert adapted.roofline.exchange < 0.7 * whole.roofline.exchange
+    assert adapted.roofline.compute < whole.roofline.compute

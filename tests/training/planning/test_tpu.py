@@ -6,14 +6,20 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from agentprm_jax.models import DecoderConfig
+from agentprm_jax.models import DecoderConfig, LoraConfig
 from agentprm_jax.models.attention import Context, attend
 from agentprm_jax.training import MeshConfig, make_constrain, make_mesh
 from agentprm_jax.training.planning.costs import count_costs
 from agentprm_jax.training.planning.hlo import parse_module
 from agentprm_jax.training.planning.plan import plan_step
 from agentprm_jax.training.planning.programs import compile_step, lower_step, tpu_devices
-from agentprm_jax.training.planning.work import Workload, matrix_parameters
+from agentprm_jax.training.planning.work import (
+    Workload,
+    adapter_parameters,
+    frozen_bytes,
+    matrix_parameters,
+    trained_bytes,
+)
 
 pytest.importorskip("libtpu", reason="libtpu comes with the dependency group tpu")
 pytestmark = pytest.mark.slow
@@ -68,18 +74,39 @@ def test_attention_with_branches_over_32k_tokens_holds_no_square_of_scores_eithe
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * 8 * 32_768**2 / 10
 
 
-@pytest.mark.parametrize("mesh", [(1, 8, 1), (2, 2, 2)])
-def test_operations_of_a_compiled_update_are_those_of_the_model_and_what_is_computed_again(mesh):
-    compiled = compile_step(lower_step(WORK, make_mesh(MeshConfig(*mesh), tpu_devices("v5e:2x4"))))
+@pytest.mark.parametrize(("mesh", "rank"), [((1, 8, 1), 0), ((2, 2, 2), 0), ((2, 2, 2), 16)])
+def test_operations_of_a_compiled_update_are_those_of_the_model_and_what_is_computed_again(mesh, rank):
+    work = replace(WORK, lora=LoraConfig(rank=rank))
+    compiled = compile_step(lower_step(work, make_mesh(MeshConfig(*mesh), tpu_devices("v5e:2x4"))))
     costs = count_costs(parse_module(compiled.text))
     parameters, tokens = matrix_parameters(MODEL, head=False), WORK.tokens
+    adapters = sum(adapter_parameters(MODEL, work.lora))
+    products = (6 if rank else 8) * parameters + 8 * adapters  # a frozen kernel has no gradient
     last_products = MODEL.layers * MODEL.embed * MODEL.mlp  # whose results the backward pass does not need
     pairs = WORK.rows * 512**2 * 3
     attention = (2 + 2 + 3 + 4) * 2 * pairs * MODEL.layers * MODEL.heads * MODEL.head_dim
-    expected = (8 * parameters - 2 * last_products) * tokens + attention
+    expected = (products - 2 * last_products) * tokens + attention
     # The read-out, the gradient of the embedding, and sums over norms are products too, but small.
     assert costs.flops * 8 == pytest.approx(expected, rel=0.03)
     assert costs.collectives
+
+
+@pytest.mark.parametrize("lora", [LoraConfig(), LoraConfig(rank=16)])
+def test_a_compiled_update_is_given_the_frozen_model_and_of_what_is_trained_the_moments_too(lora):
+    work = replace(WORK, lora=lora)
+    compiled = compile_step(lower_step(work, make_mesh(MeshConfig(1, 8, 1), tpu_devices("v5e:2x4"))))
+    expected = frozen_bytes(work) / 8 + trained_bytes(work, fsdp=8) * 3 / 4  # gradients are temporary
+    assert compiled.memory.arguments == pytest.approx(expected, rel=0.1)  # narrow arrays are padded to whole tiles
+
+
+def test_a_whole_update_over_32k_tokens_holds_no_square_of_scores():
+    length = 32_768
+    model = replace(MODEL, layers=2, max_positions=length)
+    work = Workload(model, "agentprm", rows=2, length=length)
+    compiled = compile_step(lower_step(work, make_mesh(MeshConfig(1, 2, 2), tpu_devices("v5p:2x2x1"))))
+    assert "splash_mha_dkv" in compiled.text
+    heads = model.heads // 2
+    assert compiled.memory.temporaries < 4 * heads * length**2 / 10
 
 
 def test_a_plan_is_kept_and_read_again(tmp_path):

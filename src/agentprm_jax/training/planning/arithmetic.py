@@ -1,18 +1,19 @@
-"""Memory and time of a step on GPUs, by arithmetic alone: nothing is compiled for them here."""
+"""Memory and time of a step by arithmetic alone: all that is said of GPUs, and what meshes of TPUs are chosen by."""
 
 from dataclasses import dataclass
 
 from agentprm_jax.training.config import MeshConfig
-from agentprm_jax.training.planning.chips import Gpu
+from agentprm_jax.training.planning.chips import Gpu, Tpu
 from agentprm_jax.training.planning.roofline import Roofline
-from agentprm_jax.training.planning.work import Workload, all_parameters, matrix_parameters, state_bytes
+from agentprm_jax.training.planning.work import Workload, frozen_bytes, trained_bytes, trained_parameters
 
 ACTIVATION_BYTES = 2
+LOGIT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class GpuEstimate:
-    """What a step needs on each of so many GPUs."""
+class Estimate:
+    """What a step needs on each chip."""
 
     state: float
     """Bytes of parameters, moments and gradients."""
@@ -21,35 +22,67 @@ class GpuEstimate:
     roofline: Roofline
     """Least times."""
 
+    @property
+    def total(self) -> float:
+        """Bytes of both."""
+        return self.state + self.activations
 
-def gpu_estimate(chip: Gpu, workload: Workload, mesh: MeshConfig) -> GpuEstimate:
-    """Estimates a step on GPUs, as the library lays it out.
 
-    Parameters, moments and gradients lie over fsdp x tensor. A block's parameters are collected for the forward pass,
-    for the backward pass once more, and its gradients are reduced and cut; copies (data) reduce gradients as well.
-    With remat a block keeps its input alone and computes the rest again, which costs a forward pass. What several
-    hosts exchange comes into a host through all of its network cards and is passed on inside. Traffic of main memory
-    is that of the state, and of activations as often as they are saved and read.
+def estimate(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> Estimate:
+    """Estimates a step as the library lays it out.
+
+    Parameters, moments and gradients lie over fsdp x tensor. With remat a block keeps its input alone and computes the
+    rest again, which costs a forward pass. An actor's logits and their gradient are whole, float32 numbers for every
+    token and word. Traffic of main memory is that of the state, and of activations as often as they are saved and read.
     """
-    model, cut = workload.model, mesh.fsdp * mesh.tensor
-    devices = mesh.data * cut
-    tokens = workload.tokens / (mesh.data * mesh.fsdp * workload.microbatches)
-    kept = model.layers * tokens * _kept_width(workload, mesh.tensor) * ACTIVATION_BYTES
-    state = state_bytes(workload) / cut
-    working = tokens * (model.embed + model.mlp / mesh.tensor) * ACTIVATION_BYTES * 4
-    held = working + (kept if workload.trains else 0.0)
-    passes = workload.microbatches * (3 if workload.trains else 1)
-    weights = matrix_parameters(model, head=workload.step == "sft") * ACTIVATION_BYTES / mesh.tensor
-    received = passes * weights * (mesh.fsdp - 1) / mesh.fsdp
-    if workload.trains:
-        received += 2 * all_parameters(model, workload.step) * ACTIVATION_BYTES / cut * (mesh.data - 1) / mesh.data
-    received += passes * 4 * model.layers * tokens * model.embed * ACTIVATION_BYTES * (mesh.tensor - 1) / mesh.tensor
-    into_host = chip.per_host * chip.network_bandwidth
-    bandwidth = chip.host_bandwidth if devices <= chip.per_host else min(chip.host_bandwidth, into_host)
-    again = 4 / 3 if workload.trains and model.remat else 1.0
-    compute = workload.model_flops * again / devices / chip.flops
-    moved = state * (2 if workload.trains else 1) + 2 * kept + passes * weights
-    return GpuEstimate(state, held, Roofline(compute, moved / chip.hbm_bandwidth, received / bandwidth))
+    devices, cut = mesh.data * mesh.fsdp * mesh.tensor, mesh.fsdp * mesh.tensor
+    tokens = _tokens(workload, mesh)
+    kept = workload.model.layers * tokens * _kept_width(workload, mesh.tensor) * ACTIVATION_BYTES
+    logits = _logit_bytes(workload, mesh)
+    frozen, trained = frozen_bytes(workload) / cut, trained_bytes(workload, mesh.fsdp, mesh.tensor)
+    working = tokens * (workload.model.embed + workload.model.mlp / mesh.tensor) * ACTIVATION_BYTES * 4
+    held = working + logits + (kept if workload.trains else 0.0)
+    again = workload.forward_flops if workload.trains and workload.model.remat else 0.0
+    compute = (workload.model_flops + again) / devices / chip.flops
+    moved = frozen + 2 * trained + 2 * (kept + logits) + workload.microbatches * _kernel_bytes(workload) / mesh.tensor
+    exchange = _received(workload, mesh) / chip.bandwidth_among(devices)
+    return Estimate(frozen + trained, held, Roofline(compute, moved / chip.hbm_bandwidth, exchange))
+
+
+def _tokens(workload: Workload, mesh: MeshConfig) -> float:
+    """Tokens that a chip holds at one time."""
+    return workload.tokens / (mesh.data * mesh.fsdp * workload.microbatches)
+
+
+def _kernel_bytes(workload: Workload) -> float:
+    """Bytes of kernels that one microbatch touches: forwards, backwards once more, and their gradients."""
+    forwards = (2 if workload.trains else 1) * workload.matrices
+    return (forwards + workload.trained_matrices) * ACTIVATION_BYTES
+
+
+def _received(workload: Workload, mesh: MeshConfig) -> float:
+    """Bytes that a chip receives.
+
+    A block's kernels are collected over fsdp whenever they are used, and the gradients of those that are trained are
+    reduced and cut. Copies (data) reduce gradients as well, and tensor adds up what each block computes, twice a pass.
+    """
+    model = workload.model
+    kernels = workload.microbatches * _kernel_bytes(workload) / mesh.tensor * _others(mesh.fsdp)
+    gradients = 2 * trained_parameters(workload, mesh.fsdp, mesh.tensor) * ACTIVATION_BYTES * _others(mesh.data)
+    sums = (3 if workload.trains else 1) * 4 * model.layers * _tokens(workload, mesh) * workload.microbatches
+    return kernels + gradients + sums * model.embed * ACTIVATION_BYTES * _others(mesh.tensor)
+
+
+def _others(size: int) -> float:
+    """The share that comes from others in a group of so many."""
+    return (size - 1) / size
+
+
+def _logit_bytes(workload: Workload, mesh: MeshConfig) -> float:
+    """Bytes of an actor's logits and their gradient; a reward model has one number for a step instead."""
+    if workload.step != "sft":
+        return 0.0
+    return 2 * LOGIT_BYTES * _tokens(workload, mesh) * workload.model.vocab_size / mesh.tensor
 
 
 def _kept_width(workload: Workload, tensor: int) -> float:

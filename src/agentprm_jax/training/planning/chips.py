@@ -35,6 +35,10 @@ class Tpu(Chip):
         """Whether a dimension of so many chips is a ring and not a line."""
         return size in self.wraps
 
+    def bandwidth_among(self, chips: int) -> float:
+        """Bytes a second into one of so many chips, roughly: as if every group that exchanges were a ring."""
+        return min(2, chips - 1 or 1) * self.link_bandwidth
+
 
 @dataclass(frozen=True)
 class Gpu(Chip):
@@ -46,6 +50,15 @@ class Gpu(Chip):
     """Bytes a second into one GPU from other hosts."""
     per_host: int = 8
     """GPUs of a host."""
+
+    def bandwidth_among(self, chips: int) -> float:
+        """Bytes a second into one of so many GPUs.
+
+        What several hosts exchange comes into a host through all of its network cards and is passed on inside.
+        """
+        if chips <= self.per_host:
+            return self.host_bandwidth
+        return min(self.host_bandwidth, self.per_host * self.network_bandwidth)
 
 
 _FLAT = {8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}

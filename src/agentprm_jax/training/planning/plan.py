@@ -7,7 +7,7 @@ import numpy as np
 
 from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.mesh import make_mesh
-from agentprm_jax.training.planning.arithmetic import gpu_estimate
+from agentprm_jax.training.planning.arithmetic import estimate
 from agentprm_jax.training.planning.chips import GPUS, TPUS, Chip, Gpu, topology_name
 from agentprm_jax.training.planning.costs import Costs, count_costs
 from agentprm_jax.training.planning.hlo import parse_module
@@ -56,6 +56,12 @@ class Plan:
         assert self.roofline is not None, "Only a step that fits has a time."
         return self.roofline.seconds * self.chips / self.workload.tokens
 
+    @property
+    def unhidden_chip_seconds_per_token(self) -> float:
+        """Chip time for each token if no work of a chip is hidden behind other work."""
+        assert self.roofline is not None, "Only a step that fits has a time."
+        return self.roofline.unhidden * self.chips / self.workload.tokens
+
 
 def plan_step(chip: str, mesh: MeshConfig, workload: Workload, cache: Path) -> Plan:
     """Plans a step: compiles it for TPUs, computes it for GPUs.
@@ -84,11 +90,15 @@ def plan_step(chip: str, mesh: MeshConfig, workload: Workload, cache: Path) -> P
 
 
 def best_first(plans: list[Plan]) -> list[Plan]:
-    """Plans by the time that a token takes, those that do not fit at the end."""
-    return sorted(plans, key=lambda plan: plan.chip_seconds_per_token if plan.fits else float("inf"))
+    """Plans by the time of a token, halfway between all and nothing hidden; those that do not fit at the end."""
+
+    def time(plan: Plan) -> float:
+        return plan.chip_seconds_per_token + plan.unhidden_chip_seconds_per_token
+
+    return sorted(plans, key=lambda plan: time(plan) if plan.fits else float("inf"))
 
 
 def _plan_on_gpus(chip: Gpu, mesh: MeshConfig, workload: Workload) -> Plan:
-    estimate = gpu_estimate(chip, workload, mesh)
-    memory = Memory(estimate.state, 0.0, estimate.activations, None)
-    return Plan(chip, mesh, workload, memory, None, estimate.roofline)
+    found = estimate(chip, workload, mesh)
+    memory = Memory(found.state, 0.0, found.activations, None)
+    return Plan(chip, mesh, workload, memory, None, found.roofline)

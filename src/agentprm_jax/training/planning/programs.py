@@ -137,6 +137,7 @@ def _lower_training(workload: Workload, mesh: Mesh) -> Any:
         optimizer=OptimizerConfig(),
         loop=LoopConfig(rows_per_batch=workload.rows, microbatches=workload.microbatches),
         total_steps=1000,
+        lora=workload.lora,
     )
     index = jax.ShapeDtypeStruct((), jnp.int32)
     return program.train_step.lower(program.frozen, program.abstract, _batch(workload, mesh), index)  # pyright: ignore[reportFunctionMemberAccess]

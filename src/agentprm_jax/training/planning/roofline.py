@@ -32,6 +32,11 @@ class Roofline:
         return self.compute + self.memory + self.exchange
 
     @property
+    def middle(self) -> float:
+        """The time halfway between the two, by which meshes are compared: how much is hidden nobody knows before."""
+        return (self.seconds + self.unhidden) / 2
+
+    @property
     def limit(self) -> str:
         """What the least time is spent on."""
         return max(("compute", self.compute), ("memory", self.memory), ("exchange", self.exchange), key=lambda x: x[1])[

@@ -1,10 +1,11 @@
 """What a step has to compute whatever computes it: operations of the model, and what its state weighs."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from agentprm_jax.models.config import DecoderConfig
+from agentprm_jax.models.lora_config import LoraConfig
 
 PlannedStep = Literal["agentprm", "sft", "score"]
 """One update of the reward model, one update of an actor that imitates, or one forward pass of the scorer."""
@@ -24,6 +25,16 @@ class Workload:
     """Tokens of a row."""
     microbatches: int = 1
     """Equal parts of the batch that are differentiated one after the other."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """What is trained: low-rank adapters beside a frozen model, or, where the rank is 0, all of it."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for adapters in a step that does not train."""
+        if self.lora.rank and not self.trains:
+            raise ValueError(
+                f"A step that scores has no adapters, which are merged into the model that a run leaves, but lora.rank "
+                f"is {self.lora.rank}; expected 0."
+            )
 
     @property
     def trains(self) -> bool:
@@ -36,17 +47,41 @@ class Workload:
         return self.rows * self.length
 
     @property
-    def model_flops(self) -> float:
-        """Operations that the step needs: 2 N for each token forwards and 4 N backwards, and attention.
+    def matrices(self) -> int:
+        """Parameters that every token is multiplied with, adapters included."""
+        adapters = sum(adapter_parameters(self.model, self.lora))
+        return matrix_parameters(self.model, head=self.step == "sft") + adapters
 
-        N counts the parameters that every token is multiplied with. Attention makes two products of the width of a
-        head forwards for every pair of a token and one that it sees, and four backwards. Nothing that is computed
-        again to save memory counts.
-        """
-        model, passes = self.model, 3 if self.trains else 1
+    @property
+    def trained_matrices(self) -> int:
+        """Those of them that have a gradient: all or the adapters, and none where nothing is trained."""
+        if not self.trains:
+            return 0
+        return sum(adapter_parameters(self.model, self.lora)) if self.lora.rank else self.matrices
+
+    @property
+    def attention_flops(self) -> float:
+        """Operations of attention forwards: two products of the width of a head for every pair of a token and one that
+        it sees."""
         pairs = self.rows * self.length * (self.length + 1) // 2
-        attention = 2 * 2.0 * pairs * model.layers * model.heads * model.head_dim
-        return passes * (2.0 * matrix_parameters(model, head=self.step == "sft") * self.tokens + attention)
+        return 2 * 2.0 * pairs * self.model.layers * self.model.heads * self.model.head_dim
+
+    @property
+    def forward_flops(self) -> float:
+        """Operations of a forward pass: two for each token and parameter that it is multiplied with, and attention."""
+        return 2.0 * self.matrices * self.tokens + self.attention_flops
+
+    @property
+    def model_flops(self) -> float:
+        """Operations that the step needs: for training, those of the forward pass and about twice as many backwards.
+
+        Backwards each parameter makes two for every token, two more where it is trained itself and not frozen beside
+        adapters, and attention makes four products. Nothing that is computed again to save memory counts.
+        """
+        if not self.trains:
+            return self.forward_flops
+        backwards = 2.0 * (self.matrices + self.trained_matrices) * self.tokens + 2 * self.attention_flops
+        return self.forward_flops + backwards
 
 
 def matrix_parameters(model: DecoderConfig, *, head: bool) -> int:
@@ -68,25 +103,70 @@ def all_parameters(model: DecoderConfig, step: PlannedStep) -> int:
     return matrix_parameters(model, head=False) + model.layers * (biases + norms) + outside
 
 
-def state_bytes(workload: Workload) -> float:
-    """Parameters, for training their two moments and gradients too, each in the dtype of the parameters."""
-    size = 2 if workload.model.param_dtype in ("bfloat16", "float16") else 4
-    return float(all_parameters(workload.model, workload.step) * size * (4 if workload.trains else 1))
+def adapter_parameters(model: DecoderConfig, lora: LoraConfig) -> tuple[int, int]:
+    """Parameters of all adapters: of the factors along the residual stream, and of those along the kernels' other ends.
+
+    Those lie over fsdp, these over tensor, as the kernels' axes do; the axis of the rank is not cut.
+    """
+    if lora.rank == 0:
+        return 0, 0
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    ends = {"query": queries, "key": keys, "value": keys, "out": queries}
+    ends |= dict.fromkeys(("gate", "up", "down"), model.mlp)
+    others = sum(ends[path.rpartition("/")[2]] for path in lora.paths)
+    return model.layers * lora.rank * model.embed * len(lora.paths), model.layers * lora.rank * others
+
+
+def frozen_bytes(workload: Workload) -> float:
+    """What parameters weigh that no update changes: beside adapters all but the read-out of a reward model."""
+    if workload.trains and not workload.lora.rank:
+        return 0.0
+    model, dtype = workload.model, workload.lora.base_dtype
+    everything = all_parameters(model, workload.step)
+    if not workload.trains:
+        return float(everything * _size(model.param_dtype))
+    return float((everything - _read_out(workload)) * _size(model.param_dtype if dtype == "stored" else dtype))
+
+
+def trained_parameters(workload: Workload, fsdp: int = 1, tensor: int = 1) -> float:
+    """Parameters that an update changes, on each chip of those over which they lie: all, or adapters and a read-out."""
+    if not workload.trains:
+        return 0.0
+    if workload.lora.rank == 0:
+        return all_parameters(workload.model, workload.step) / (fsdp * tensor)
+    stream, others = adapter_parameters(workload.model, workload.lora)
+    return (stream + _read_out(workload)) / fsdp + others / tensor
+
+
+def trained_bytes(workload: Workload, fsdp: int = 1, tensor: int = 1) -> float:
+    """What these, their two moments and gradients weigh, each in their dtype; adapters are float32."""
+    size = 4 if workload.lora.rank else _size(workload.model.param_dtype)
+    return 4 * size * trained_parameters(workload, fsdp, tensor)
+
+
+def _read_out(workload: Workload) -> int:
+    """Parameters of the value head, which a reward model has and an actor has not."""
+    return 0 if workload.step == "sft" else workload.model.embed
+
+
+def _size(dtype: str) -> int:
+    return 2 if dtype in ("bfloat16", "float16") else 4
 
 
 def mesh_shapes(chips: int, model: DecoderConfig, rows: int | None) -> list[tuple[int, int, int]]:
-    """Meshes (data, fsdp, tensor) of so many chips worth trying for a model, the likeliest first.
+    """All meshes (data, fsdp, tensor) of so many chips over which a model, and the rows if given, can be cut.
 
-    Parameters lie over fsdp alone as far as possible; copies (data) save exchange where there is memory, tensor helps
-    where there are more chips than rows. Heads, features and vocabulary must be divisible by tensor, the width of the
-    residual stream by fsdp, and the rows, where they are given, by data x fsdp.
+    Heads, features and vocabulary must be divisible by tensor, the width of the residual stream by fsdp, and the rows
+    by data x fsdp.
     """
-    found = []
-    for tensor in (1, 2, 4, 8):
-        for data in (1, 2, 4, 8, 16, 32):
-            fsdp, rest = divmod(chips, data * tensor)
-            cut = math.gcd(model.kv_heads, model.mlp, model.vocab_size)
-            fits = rest == 0 and fsdp >= 1 and cut % tensor == 0 and model.embed % fsdp == 0
-            if fits and (rows is None or rows % (data * fsdp) == 0):
-                found.append((data, fsdp, tensor))
-    return found
+    divisors = [size for size in range(1, chips + 1) if chips % size == 0]
+    cut = math.gcd(model.kv_heads, model.mlp, model.vocab_size)
+    return [
+        (parts // fsdp, fsdp, chips // parts)
+        for parts in divisors
+        for fsdp in divisors
+        if parts % fsdp == 0
+        and cut % (chips // parts) == 0
+        and model.embed % fsdp == 0
+        and (rows is None or rows % parts == 0)
+    ]
