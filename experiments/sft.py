@@ -75,6 +75,8 @@ class SftConfig:
     """Processes, each with its own devices; all must see OUTPUT as the same folder."""
     row_length: int = 256
     """Tokens of a packed row."""
+    too_long: Literal["refuse", "drop"] = "refuse"
+    """A trajectory of more than `row_length` tokens: refuse to train, or leave it out and count it."""
     seed: int = 0
     """Of the initial parameters and of the order of the data."""
 
@@ -87,12 +89,12 @@ class SftConfig:
 def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
     from agentprm_jax.data.encode import ChatEncoder
-    from agentprm_jax.data.packing import pack
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
     from agentprm_jax.models import init_language_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
+    from agentprm_jax.reporting.rows import pack_run
     from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
@@ -124,7 +126,13 @@ def main(config: SftConfig) -> None:
             decoder, pretrained = load_pretrained(config.init, partial(parameter_shardings, mesh))
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / "encoded", config.trajectories, encoder, config.imitate)
-        rows = pack(examples, length=config.row_length)
+        rows = pack_run(
+            examples,
+            row_length=config.row_length,
+            max_positions=decoder.max_positions,
+            too_long=config.too_long,
+            told=stage.writer,
+        )
         program = prepare(
             sft_objective(decoder, make_constrain(mesh)),
             lambda key: init_language_model(decoder, key),
@@ -147,7 +155,7 @@ def main(config: SftConfig) -> None:
         if stage.writer:
             model = config.output / "model"
             save_with_tokenizer(model, decoder, params, encoder)
-            write_record(model / TRAINING, training_notes(config, examples, config.output, Path(__file__).parent))
+            write_record(model / TRAINING, training_notes(config, examples, rows, config.output, Path(__file__).parent))
         wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))
 

@@ -56,6 +56,8 @@ class TrainPrmConfig:
     """Whether the backward pass computes each block again instead of keeping its activations, to save memory."""
     row_length: int = 256
     """Tokens of a packed row."""
+    too_long: Literal["refuse", "drop"] = "refuse"
+    """A trajectory of more than `row_length` tokens: refuse to train, or leave it out and count it."""
     seed: int = 0
     """Of the value head and of the order of the data."""
 
@@ -67,10 +69,10 @@ def main(config: TrainPrmConfig) -> None:
     import jax
 
     from agentprm_jax.data.batch import initial_values
-    from agentprm_jax.data.packing import pack
     from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.models import init_reward_model, load_pretrained, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
+    from agentprm_jax.reporting.rows import pack_run
     from agentprm_jax.reporting.stage import claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
@@ -104,7 +106,13 @@ def main(config: TrainPrmConfig) -> None:
             pretrained = jax.tree.map(lambda x: x.astype("float32"), pretrained)
         examples = encode_together(config.output / "encoded", config.trajectories, encoder, "steps")
         values = initial_values(examples.outcomes, examples.groups, config.initial_values)
-        rows = pack(examples.with_initial_values(values), length=config.row_length)
+        rows = pack_run(
+            examples.with_initial_values(values),
+            row_length=config.row_length,
+            max_positions=decoder.max_positions,
+            too_long=config.too_long,
+            told=stage.writer,
+        )
         program = prepare(
             prm_objective(decoder, config.objective, make_constrain(mesh)),
             lambda key: init_reward_model(decoder, key),
@@ -133,7 +141,7 @@ def main(config: TrainPrmConfig) -> None:
                 initial_value=float(examples.outcomes.mean()),
                 name=f"{config.objective.method}-{config.seed}",
                 method=config.objective.method,
-                training=training_notes(config, examples, config.output, Path(__file__).parent),
+                training=training_notes(config, examples, rows, config.output, Path(__file__).parent),
             ).save(config.output / "model")
         wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))

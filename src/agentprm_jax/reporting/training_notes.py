@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from agentprm_jax.data.packing import PackedRows
 from agentprm_jax.data.store import ExampleStore
 from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
 from agentprm_jax.reporting.stage import plain_config, read_metrics
@@ -16,13 +17,14 @@ TRAINING = "training_notes.json"
 _LEFT_OUT = ("output", "mesh", "distributed")
 
 
-def training_notes(config: Any, examples: ExampleStore, run: Path, code: Path) -> dict[str, Any]:
+def training_notes(config: Any, examples: ExampleStore, rows: PackedRows, run: Path, code: Path) -> dict[str, Any]:
     """Notes about a finished training run.
 
     Args:
         config: the dataclass config of the run. Of paths the last two parts are kept, which say what it was and not
             whose machine it lay on.
         examples: what was trained on.
+        rows: how it was packed.
         run: the run's folder, with its metrics.
         code: a folder of the checkout.
 
@@ -40,6 +42,7 @@ def training_notes(config: Any, examples: ExampleStore, run: Path, code: Path) -
         "settings": settings,
         "data": {
             "trajectories": len(examples),
+            "left_out": len(rows.dropped),
             "tasks": len(np.unique(examples.groups)),
             "steps": int(examples.steps.sum(dtype=np.int64)),
             "mean_outcome": float(examples.outcomes.sum()) / max(1, len(examples)),
