@@ -88,6 +88,7 @@ class SftConfig:
 
 def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
+    from agentprm_jax.actors import read_stop_tokens
     from agentprm_jax.data.encode import ChatEncoder
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.vocabulary import word_tokenizer
@@ -154,7 +155,8 @@ def main(config: SftConfig) -> None:
         params = finished_model(trained, pretrained, decoder, config.lora, init=config.init, output=config.output)
         if stage.writer:
             model = config.output / "model"
-            save_with_tokenizer(model, decoder, params, encoder)
+            stops = () if config.init is None else read_stop_tokens(config.init)
+            save_with_tokenizer(model, decoder, params, encoder, stops)
             write_record(model / TRAINING, training_notes(config, examples, rows, config.output, Path(__file__).parent))
         wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output))

@@ -1,8 +1,11 @@
 """`agentprm import`."""
 
+import json
+
 import jax
 import pytest
 
+from agentprm_jax.actors import read_stop_tokens
 from agentprm_jax.data.vocabulary import word_tokenizer
 from agentprm_jax.models import load_pretrained, save_pretrained
 from agentprm_jax.scoring import Prm
@@ -47,6 +50,20 @@ def test_a_language_model_becomes_an_actor_with_the_same_weights(agentprm, langu
     )
     status, said = agentprm("import", language_model, tmp_path / "other", *RECORD)
     assert (status, "is a language model, which becomes an actor" in said) == (1, True)
+
+
+def test_the_other_tokens_at_which_a_model_ends_come_along_and_its_sampling_does_not(
+    agentprm, language_model, encoder, tmp_path
+):
+    """Llama 3 ends at several tokens, which only generation_config.json names."""
+    (language_model / "generation_config.json").write_text('{"eos_token_id": [5, 7], "temperature": 0.6}')
+    for source, output in ((language_model, "actor"), (tmp_path / "actor", "out")):
+        assert agentprm("import", source, tmp_path / output)[0] == 0
+        assert json.loads((tmp_path / output / "generation_config.json").read_text()) == {
+            "eos_token_id": [encoder.end_of_turn_id, 5, 7],
+            "pad_token_id": encoder.pad_id,
+        }
+    assert set(read_stop_tokens(tmp_path / "out")) == {encoder.end_of_turn_id, 5, 7}
 
 
 def test_weights_and_activations_can_be_given_another_type(agentprm, language_model, tmp_path):

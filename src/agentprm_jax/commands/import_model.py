@@ -46,6 +46,7 @@ class ImportConfig:
 
 def main(config: ImportConfig) -> None:
     """Reads the model, checks that the tokenizer fits it, and writes both."""
+    from agentprm_jax.actors import read_stop_tokens
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.writing import whole_folder
     from agentprm_jax.models import load_pretrained
@@ -63,7 +64,7 @@ def main(config: ImportConfig) -> None:
             kind = f"PRM {record.name}"
         else:
             _refuse_record(config)
-            save_with_tokenizer(folder, decoder, params, encoder)
+            save_with_tokenizer(folder, decoder, params, encoder, read_stop_tokens(config.model))
             kind = "actor"
     print(
         f"{config.output}: {kind} with {decoder.layers} layers of width {decoder.embed}, {decoder.vocab_size:,} token "
