@@ -89,6 +89,8 @@ class SftConfig:
     """Whether the backward pass computes each block again instead of keeping its activations, to save memory."""
     row_length: int = 256
     """Tokens of a packed row."""
+    too_long: Literal["refuse", "drop"] = "refuse"
+    """A trajectory of more than `row_length` tokens: refuse to train, or leave it out and count it."""
     seed: int = 0
     """Of the initial parameters and of the order of the data."""
 
@@ -102,13 +104,14 @@ class SftConfig:
 
 def main(config: SftConfig) -> None:
     """Trains the actor unless OUTPUT holds it already."""
+    from agentprm_jax.actors import read_stop_tokens
     from agentprm_jax.data.encode import ChatEncoder
-    from agentprm_jax.data.packing import pack
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.vocabulary import word_tokenizer
     from agentprm_jax.envs.tasks import compact_vocabulary
     from agentprm_jax.models import init_language_model, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
+    from agentprm_jax.reporting.rows import pack_run
     from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
@@ -139,7 +142,13 @@ def main(config: SftConfig) -> None:
             decoder, pretrained = load_to_train(config.init, mesh, param_dtype=config.param_dtype, remat=config.remat)
             encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, config.imitate)
-        rows = pack(examples, length=config.row_length)
+        rows = pack_run(
+            examples,
+            row_length=config.row_length,
+            max_positions=decoder.max_positions,
+            too_long=config.too_long,
+            told=stage.writer,
+        )
         if stage.writer:
             print(f"{title}: {rows}.", file=sys.stderr)
         program = prepare(
@@ -163,7 +172,8 @@ def main(config: SftConfig) -> None:
         params = finished_model(trained, pretrained, decoder, config.lora, init=config.init, output=config.output)
         if stage.writer:
             model = config.output / "model"
-            save_with_tokenizer(model, decoder, params, encoder)
+            stops = () if config.init is None else read_stop_tokens(config.init)
+            save_with_tokenizer(model, decoder, params, encoder, stops)
             write_record(model / TRAINING, training_notes(config, examples, rows, config.output, Path(__file__).parent))
         wait_for_all("the model is saved")
     stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)

@@ -58,6 +58,8 @@ class TrainPrmConfig:
     """Whether the backward pass computes each block again instead of keeping its activations, to save memory."""
     row_length: int = 256
     """Tokens of a packed row."""
+    too_long: Literal["refuse", "drop"] = "refuse"
+    """A trajectory of more than `row_length` tokens: refuse to train, or leave it out and count it."""
     seed: int = 0
     """Of the value head and of the order of the data."""
 
@@ -72,10 +74,10 @@ def main(config: TrainPrmConfig) -> None:
     import dataclasses
 
     from agentprm_jax.data.batch import initial_values
-    from agentprm_jax.data.packing import pack
     from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.models import init_reward_model, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
+    from agentprm_jax.reporting.rows import pack_run
     from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
     from agentprm_jax.reporting.training_notes import training_notes
     from agentprm_jax.scoring import Prm
@@ -105,7 +107,13 @@ def main(config: TrainPrmConfig) -> None:
         encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, "steps")
         values = initial_values(examples.outcomes, examples.groups, config.initial_values)
-        rows = pack(examples.with_initial_values(values), length=config.row_length)
+        rows = pack_run(
+            examples.with_initial_values(values),
+            row_length=config.row_length,
+            max_positions=decoder.max_positions,
+            too_long=config.too_long,
+            told=stage.writer,
+        )
         if stage.writer:
             print(f"{title}: {rows}.", file=sys.stderr)
         program = prepare(

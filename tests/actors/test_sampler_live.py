@@ -1,14 +1,13 @@
 """The sampler says what `generate` of transformers says, over several turns, side by side on torch."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from agentprm_jax.actors import NativeSampler, SamplerConfig, read_stop_tokens
-from agentprm_jax.data import ChatEncoder, Message
+from agentprm_jax.data import Message, load_encoder
+from agentprm_jax.data.tokenizer_files import save_with_tokenizer
 from agentprm_jax.models import load_pretrained, save_pretrained
 from tests.actors.byte_pairs import SPECIAL, byte_pair_encoder, byte_pair_model
+from tests.smollm2 import gguf_path
 
 pytestmark = pytest.mark.torch
 OBSERVATIONS = ("you see a red door", "the door is shut ö", "go to the red door")
@@ -65,11 +64,10 @@ def test_a_random_model_says_the_same_greedily_over_turns(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("AGENTPRM_SMOLLM2" not in os.environ, reason="AGENTPRM_SMOLLM2 names no folder of the model")
-def test_smollm2_says_the_same_greedily_over_turns():
-    from transformers import AutoTokenizer
-
-    folder = Path(os.environ["AGENTPRM_SMOLLM2"])
+def test_smollm2_says_the_same_greedily_over_turns(tmp_path):
+    config, params = load_pretrained(gguf_path())
+    encoder = load_encoder(gguf_path(), vocab_size=config.vocab_size)
+    save_with_tokenizer(tmp_path, config, params, encoder)
     tasks = (
         "Name a colour.",
         "How many legs has a spider?",
@@ -77,5 +75,4 @@ def test_smollm2_says_the_same_greedily_over_turns():
         "Say hello in French.",
     )
     starts = [[Message("user", task)] for task in tasks]
-    encoder = ChatEncoder(AutoTokenizer.from_pretrained(folder))
-    assert play_both(folder, encoder, starts, 2, 20, slots=4, rows=4, smallest_rows=4, capacity=256)
+    assert play_both(tmp_path, encoder, starts, 2, 20, slots=4, rows=4, smallest_rows=4, capacity=256)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from agentprm_jax.actors import read_stop_tokens
 from agentprm_jax.data.tokenizer_files import save_with_tokenizer
 from agentprm_jax.models import load_pretrained
 from agentprm_jax.reporting.results import read_results, write_results
@@ -36,6 +37,12 @@ def test_an_exported_actor_stops_where_its_turns_end(agentprm, actor_folder, enc
     assert description["architectures"] == ["LlamaForCausalLM"]
     assert description["eos_token_id"] == encoder.end_of_turn_id
     assert "text-generation" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_exported_actor_ends_at_every_token_at_which_the_actor_does(agentprm, actor_folder, encoder, tmp_path):
+    (actor_folder / "generation_config.json").write_text('{"eos_token_id": [5, 7]}')
+    assert agentprm("export", actor_folder, tmp_path / "out")[0] == 0
+    assert read_stop_tokens(tmp_path / "out") == (encoder.end_of_turn_id, 5, 7)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

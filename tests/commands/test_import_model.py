@@ -1,11 +1,18 @@
 """`agentprm import`."""
 
+import dataclasses
+import json
+
 import jax
 import pytest
 
+from agentprm_jax.actors import read_stop_tokens
+from agentprm_jax.data.template import read_template
+from agentprm_jax.data.tokenizer_files import load_encoder
 from agentprm_jax.data.vocabulary import word_tokenizer
-from agentprm_jax.models import load_pretrained, save_pretrained
+from agentprm_jax.models import init_language_model, load_pretrained, save_pretrained
 from agentprm_jax.scoring import Prm
+from tests.data.made_tokenizers import FORGETS_THOUGHTS, train_byte_pairs, with_template
 
 RECORD = ("--name", "mine", "--method", "pvm", "--initial-value", 0.25)
 
@@ -49,6 +56,20 @@ def test_a_language_model_becomes_an_actor_with_the_same_weights(agentprm, langu
     assert (status, "is a language model, which becomes an actor" in said) == (1, True)
 
 
+def test_the_other_tokens_at_which_a_model_ends_come_along_and_its_sampling_does_not(
+    agentprm, language_model, encoder, tmp_path
+):
+    """Llama 3 ends at several tokens, which only generation_config.json names."""
+    (language_model / "generation_config.json").write_text('{"eos_token_id": [5, 7], "temperature": 0.6}')
+    for source, output in ((language_model, "actor"), (tmp_path / "actor", "out")):
+        assert agentprm("import", source, tmp_path / output)[0] == 0
+        assert json.loads((tmp_path / output / "generation_config.json").read_text()) == {
+            "eos_token_id": [encoder.end_of_turn_id, 5, 7],
+            "pad_token_id": encoder.pad_id,
+        }
+    assert set(read_stop_tokens(tmp_path / "out")) == {encoder.end_of_turn_id, 5, 7}
+
+
 def test_weights_and_activations_can_be_given_another_type(agentprm, language_model, tmp_path):
     assert agentprm("import", language_model, tmp_path / "out", "--dtype", "bfloat16")[0] == 0
     config, params = load_pretrained(tmp_path / "out")
@@ -70,6 +91,17 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(agentprm, langua
     word_tokenizer([*"abcdefghijkl", "more"]).save_pretrained(language_model)
     status, said = agentprm("import", language_model, tmp_path / "out")
     assert (status, "has 17 tokens, more than the 16" in said) == (1, True)
+
+
+def test_a_template_that_comes_along_is_given_by_its_name(agentprm, decoder_config, tmp_path):
+    tokenizer = with_template(train_byte_pairs(), FORGETS_THOUGHTS)
+    sizes = dataclasses.replace(decoder_config, vocab_size=len(tokenizer))
+    save_pretrained(tmp_path / "lm", sizes, init_language_model(sizes, jax.random.key(0)))
+    tokenizer.save_pretrained(tmp_path / "lm")
+    status, said = agentprm("import", tmp_path / "lm", tmp_path / "out")
+    assert (status, "depending on the turns around it" in said) == (1, True)
+    assert agentprm("import", tmp_path / "lm", tmp_path / "out", "--chat-template", "qwen3")[0] == 0
+    assert load_encoder(tmp_path / "out", vocab_size=sizes.vocab_size).tokenizer.chat_template == read_template("qwen3")
 
 
 def test_another_chat_template_can_be_given(agentprm, language_model, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from made_tokenizers import train_byte_pairs, with_template
 
 from agentprm_jax.data.encode import ChatEncoder
-from agentprm_jax.data.template import learn_template
+from agentprm_jax.data.template import learn_template, read_template, render_with_template
 from agentprm_jax.data.trajectory import Message
 
 _CHATML_TURNS = (
@@ -104,5 +104,33 @@ def test_a_turn_ends_with_the_token_of_its_family(tokenizer, family):
 
 
 def test_the_template_of_qwen3_is_refused_because_a_later_turn_takes_the_thought_from_an_earlier_one(tokenizer):
-    with pytest.raises(ValueError, match=r"depending on the turns around it.*<think>.*--chat-template"):
+    with pytest.raises(ValueError, match=r"around it.*<think>.*`agentprm import MODEL OUTPUT --chat-template qwen3`"):
         learn_template(with_family(tokenizer, QWEN3))
+
+
+def test_a_template_that_comes_along_is_only_named_where_it_writes_the_same_prompts(tokenizer):
+    other = QWEN3.replace("{%- for message in messages %}", "{{- 'Think.\n' }}{%- for message in messages %}", 1)
+    with pytest.raises(ValueError, match="depending on the turns around it") as error:
+        learn_template(with_family(tokenizer, other))
+    assert "--chat-template qwen3" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", ["u", "su", "uau", "suau", "uauau", "uuau", "usau"])
+@pytest.mark.parametrize("said", ["go left", " \n go \n", "Action:\n\ngo"])
+def test_the_template_for_qwen3_writes_prompts_without_thoughts_as_the_models_own(tokenizer, shape, said):
+    roles = {"s": "system", "u": "user", "a": "assistant"}
+    messages = [(roles[letter], said.lstrip("\n") if letter == "a" else said) for letter in shape]
+    own = render_with_template(with_family(tokenizer, QWEN3), messages, generation_prompt=True)
+    assert render_with_template(with_family(tokenizer, read_template("qwen3")), messages, True) == own
+
+
+def test_the_template_for_qwen3_keeps_the_thoughts_of_every_turn(tokenizer):
+    encoder = ChatEncoder(with_family(tokenizer, read_template("qwen3")))
+    thought = "<think>\nleft?\n</think>\n\ngo"
+    messages = [Message("user", "go"), Message("assistant", thought, True), Message("user", "over")]
+    assert thought + "<|im_end|>\n<|im_start|>user" in encoder.tokenizer.decode(encoder.message_tokens(messages))
+
+
+def test_a_template_that_is_neither_shipped_nor_a_file_is_refused_with_what_there_is():
+    with pytest.raises(FileNotFoundError, match="A chat template should be qwen3, or a file with one, got qwen9"):
+        read_template("qwen9")

@@ -70,8 +70,17 @@ def test_an_unsupported_config_is_refused_by_field_and_value(change, message):
         config_from_hugging_face(description, "config.json")
 
 
+def test_rotary_fields_stand_where_older_readers_look_for_them_too():
+    """Readers before transformers 5 know no rope_parameters, and fall back to plain positions in silence."""
+    description = config_to_hugging_face(STRETCHED, value_head=False)
+    del description["rope_parameters"]
+    assert config_from_hugging_face(description, "config.json") == STRETCHED
+    assert "rope_scaling" not in config_to_hugging_face(PLAIN, value_head=False)
+
+
 def test_the_older_spelling_of_rotary_fields_is_read():
     description = config_to_hugging_face(STRETCHED, value_head=False)
+    del description["rope_scaling"]
     fields = description.pop("rope_parameters")
     description["rope_scaling"] = {name: value for name, value in fields.items() if name != "rope_theta"}
     description["torch_dtype"] = description.pop("dtype")

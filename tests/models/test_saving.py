@@ -130,6 +130,15 @@ def test_the_tokens_that_pad_and_end_are_written_where_transformers_reads_them(t
     assert (description["pad_token_id"], description["eos_token_id"], description["bos_token_id"]) == (3, 2, None)
 
 
+@pytest.mark.parametrize(("end_of_turn_id", "pad"), [(None, 39), (2, 39), (39, 38)])
+def test_a_reward_model_is_padded_also_where_nobody_says_with_what(tmp_path, end_of_turn_id, pad):
+    """Without padding `transformers` refuses a batch of more than one row."""
+    save_pretrained(tmp_path / "reward", PLAIN, reward_model(PLAIN), end_of_turn_id=end_of_turn_id)
+    assert json.loads((tmp_path / "reward" / "config.json").read_text())["pad_token_id"] == pad
+    save_pretrained(tmp_path / "language", PLAIN, language_model(PLAIN), end_of_turn_id=end_of_turn_id)
+    assert json.loads((tmp_path / "language" / "config.json").read_text())["pad_token_id"] is None
+
+
 def test_a_reward_model_is_not_padded_with_its_end_of_turn(tmp_path):
     with pytest.raises(ValueError, match=r"padding and the end of turn of a reward model are both token 2"):
         save_pretrained(tmp_path, PLAIN, reward_model(PLAIN), pad_token_id=2, end_of_turn_id=2)

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Int
 from tokenizers import Tokenizer, pre_tokenizers
 
 from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.data.tokenizer_files import GENERATION_CONFIG
 
-GENERATION_CONFIG = "generation_config.json"
 START = 0
 """State of a row that has said nothing."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")

@@ -38,7 +38,8 @@ FormatName = Literal[
 
 @dataclass(frozen=True)
 class ReadingChoices:
-    """What a foreign file leaves open. Each format takes some of these; one that it does not take is refused."""
+    """What a foreign file leaves open. Each format takes some of these; one that it does not take is refused, and so is
+    one that contradicts a row that carries the rest of its trajectory."""
 
     outcome: str | None = None
     """Final reward of files that have none: a number in [0, 1] for all, `last` (label of the last step), `finish`
@@ -83,6 +84,8 @@ class WritingChoices:
     """As for reading."""
     neutral: float | None = None
     """As for reading."""
+    reward_scale: float | None = None
+    """Number that outcomes are multiplied by; unset is what the trajectory was read with, or 1."""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ def _export_prm(config: ExportConfig, found: ModelFolder, results: Results | Non
 
 
 def _export_actor(config: ExportConfig, found: ModelFolder, results: Results | None, folder: Path) -> str:
+    from agentprm_jax.actors import read_stop_tokens
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.models import load_pretrained
     from agentprm_jax.reporting.model_card import actor_card
@@ -94,7 +95,7 @@ def _export_actor(config: ExportConfig, found: ModelFolder, results: Results | N
         )
     encoder = load_encoder(found.model, vocab_size=decoder.vocab_size)
     decoder, params = _cast(decoder, params, config.dtype)
-    save_with_tokenizer(folder, decoder, params, encoder)
+    save_with_tokenizer(folder, decoder, params, encoder, read_stop_tokens(found.model))
     notes = _run_settings(found)
     if (found.model / TRAINING).is_file():
         text = (found.model / TRAINING).read_text(encoding="utf-8")

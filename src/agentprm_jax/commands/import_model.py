@@ -32,8 +32,9 @@ class ImportConfig:
     """Classifier only: how it was trained, such as agentprm, pvm, orm, or a name of your own."""
     initial_value: float | None = None
     """Classifier only: outcome to expect before the first action, the mean outcome of its training trajectories."""
-    chat_template: Path | None = None
-    """File with a Jinja chat template that replaces the tokenizer's, where that does not write every turn by itself."""
+    chat_template: str | None = None
+    """Chat template that replaces the tokenizer's, where that does not write every turn by itself: qwen3, which comes
+    along for Qwen3 and writes its prompts without thoughts as they are, or a file with a Jinja template."""
 
     dtype: Literal["stored", "bfloat16", "float32"] = "stored"
     """Type of the decoder's weights and activations: that of the file (float32 of a GGUF file), or another."""
@@ -46,6 +47,8 @@ class ImportConfig:
 
 def main(config: ImportConfig) -> None:
     """Reads the model, checks that the tokenizer fits it, and writes both."""
+    from agentprm_jax.actors import read_stop_tokens
+    from agentprm_jax.data.template import read_template
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.writing import whole_folder
     from agentprm_jax.models import load_pretrained
@@ -55,7 +58,7 @@ def main(config: ImportConfig) -> None:
         decoder, params = load_pretrained(config.model)
         if config.dtype != "stored":
             decoder, params = _in_dtype(config.dtype, decoder, params)
-        template = None if config.chat_template is None else config.chat_template.read_text(encoding="utf-8")
+        template = None if config.chat_template is None else read_template(config.chat_template)
         encoder = load_encoder(config.model, vocab_size=decoder.vocab_size, chat_template=template)
         if "value_head" in params:
             record = _record(config)
@@ -63,7 +66,7 @@ def main(config: ImportConfig) -> None:
             kind = f"PRM {record.name}"
         else:
             _refuse_record(config)
-            save_with_tokenizer(folder, decoder, params, encoder)
+            save_with_tokenizer(folder, decoder, params, encoder, read_stop_tokens(config.model))
             kind = "actor"
     print(
         f"{config.output}: {kind} with {decoder.layers} layers of width {decoder.embed}, {decoder.vocab_size:,} token "

@@ -1,5 +1,7 @@
 """Takes a chat template apart into what it writes before and after the text of each turn."""
 
+from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jinja2.exceptions import TemplateError
@@ -8,8 +10,14 @@ ROLES = ("system", "user", "assistant")
 
 _TEXT = "alpha beta"
 _PROBES = ("", "alpha", " \n alpha\n\n beta \n", "<think>\nalpha\n</think>\n\nbeta")
+SHIPPED = ("qwen3",)
+"""Templates that come with this package, for families whose own does not write every turn by itself."""
 DATE = "26 Jul 2024"
 """Llama 3 templates write the date of the day unless they are given one as `date_string`."""
+
+
+class TurnsDepend(ValueError):
+    """A chat template writes a turn differently depending on the turns around it."""
 
 
 class Templated(Protocol):
@@ -65,21 +73,47 @@ class ChatTemplate(NamedTuple):
         return "".join(self.turn(i == 0, role).render(content) for i, (role, content) in enumerate(messages))
 
 
-def render_with_template(tokenizer: Templated, messages: list[tuple[str, str]], generation_prompt: bool = False) -> str:
+def render_with_template(
+    tokenizer: Templated,
+    messages: list[tuple[str, str]],
+    generation_prompt: bool = False,
+    chat_template: str | None = None,
+) -> str:
     """A conversation as the tokenizer's own chat template writes it.
 
     Args:
         tokenizer: Has a chat template.
         messages: The conversation as (role, content).
         generation_prompt: Whether the opening of the next assistant turn follows.
+        chat_template: Takes the place of the tokenizer's own.
 
     Returns:
         The text.
     """
     conversation = [{"role": role, "content": content} for role, content in messages]
     return tokenizer.apply_chat_template(
-        conversation, tokenize=False, add_generation_prompt=generation_prompt, date_string=DATE
+        conversation,
+        tokenize=False,
+        add_generation_prompt=generation_prompt,
+        date_string=DATE,
+        chat_template=chat_template,
     )
+
+
+def read_template(name: str) -> str:
+    """The text of a chat template.
+
+    Args:
+        name: One of ``SHIPPED``, or the path of a file.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+    """
+    if name in SHIPPED:
+        return (resources.files("agentprm_jax.data") / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"A chat template should be {' or '.join(SHIPPED)}, or a file with one, got {name}.")
+    return Path(name).read_text(encoding="utf-8")
 
 
 def learn_template(tokenizer: Templated) -> ChatTemplate:
@@ -93,8 +127,15 @@ def learn_template(tokenizer: Templated) -> ChatTemplate:
 
     Raises:
         ValueError: If the text of a turn depends on other turns, or an assistant turn does not begin with the
-            generation prompt.
+            generation prompt; the message says what to do.
     """
+    try:
+        return _learn_template(tokenizer)
+    except TurnsDepend as problem:
+        raise TurnsDepend(f"{problem} {_advice(tokenizer)}") from None
+
+
+def _learn_template(tokenizer: Templated) -> ChatTemplate:
     before: dict[tuple[bool, str], list[tuple[str, str]]] = {(True, role): [] for role in ROLES}
     before[False, "user"] = before[False, "system"] = [("user", _TEXT), ("assistant", _TEXT)]
     before[False, "assistant"] = [("user", _TEXT)]
@@ -167,11 +208,38 @@ def _probe_conversations() -> list[list[tuple[str, str]]]:
     return [[(roles[letter], content) for letter in shape] for shape in shapes for content in _PROBES]
 
 
-def _not_local(messages: list[tuple[str, str]], one: str, other: str) -> ValueError:
-    return ValueError(
-        "The tokenizer's chat template writes a turn differently depending on the turns around it, so that a step "
-        "would be scored on other tokens than it was sampled with. "
-        f"Conversation {messages!r}: expected {other!r}, got {one!r}. "
+def _advice(tokenizer: Templated) -> str:
+    """The command that replaces the template: by one that comes along, if that writes the same prompts."""
+    for name in SHIPPED:
+        if _same_prompts(tokenizer, read_template(name)):
+            return (
+                f"`agentprm import MODEL OUTPUT --chat-template {name}` gives the model a template that writes every "
+                "turn by itself, and prompts without thoughts as this one does."
+            )
+    return (
         "Set `tokenizer.chat_template` to one that writes every turn by itself, or give a file with one to `agentprm "
         "import --chat-template`."
+    )
+
+
+def _same_prompts(tokenizer: Templated, template: str) -> bool:
+    """Whether the tokenizer's template and another ask for the next action in the same way, where nobody thought."""
+    asked = [
+        messages for messages in _probe_conversations() if messages[-1][0] == "user" and "<think>" not in messages[0][1]
+    ]
+    try:
+        return all(
+            render_with_template(tokenizer, messages, True)
+            == render_with_template(tokenizer, messages, True, chat_template=template)
+            for messages in asked
+        )
+    except TemplateError:
+        return False
+
+
+def _not_local(messages: list[tuple[str, str]], one: str, other: str) -> TurnsDepend:
+    return TurnsDepend(
+        "The tokenizer's chat template writes a turn differently depending on the turns around it, so that a step "
+        "would be scored on other tokens than it was sampled with. "
+        f"Conversation {messages!r}: expected {other!r}, got {one!r}."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 TOKENIZER = "tokenizer.json"
+GENERATION_CONFIG = "generation_config.json"
 
 
 def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template: str | None = None) -> ChatEncoder:
@@ -45,7 +48,11 @@ def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template
 
 
 def save_with_tokenizer(
-    directory: str | os.PathLike[str], config: DecoderConfig, params: Params, encoder: ChatEncoder
+    directory: str | os.PathLike[str],
+    config: DecoderConfig,
+    params: Params,
+    encoder: ChatEncoder,
+    stop_tokens: Sequence[int] = (),
 ) -> None:
     """Writes a model and its tokenizer so that other libraries pad it and stop its turns as its encoder does.
 
@@ -54,6 +61,8 @@ def save_with_tokenizer(
         config: the decoder.
         params: parameters of a language model or of a reward model.
         encoder: made of the tokenizer that the model was trained with.
+        stop_tokens: tokens at which its generation ends beside the end of the turn, as `actors.read_stop_tokens` gives
+            them of the model that it was made from. How that model's authors would sample is not carried over.
 
     Raises:
         OSError: a file could not be written.
@@ -61,6 +70,12 @@ def save_with_tokenizer(
     ids = {"pad_token_id": encoder.pad_id, "end_of_turn_id": encoder.end_of_turn_id}
     save_pretrained(directory, config, params, **ids)
     encoder.save_tokenizer(directory)
+    path = Path(directory) / GENERATION_CONFIG
+    path.unlink(missing_ok=True)
+    if stop_tokens:
+        ends = list(dict.fromkeys([encoder.end_of_turn_id, *stop_tokens]))
+        text = json.dumps({"eos_token_id": ends, "pad_token_id": encoder.pad_id}, indent=2)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def check_vocabulary(vocab_size: int, encoder: ChatEncoder, where: str) -> None:

@@ -93,6 +93,8 @@ def config_to_hugging_face(config: DecoderConfig, *, value_head: bool) -> dict[s
         "dtype": config.param_dtype,
         COMPUTE_DTYPE: config.dtype,
     }
+    if config.rope_scaling is not None:  # where readers before transformers 5 look for it
+        description["rope_scaling"] = _scaling_fields(config.rope_scaling)
     if family == "llama":
         description |= {"attention_bias": False, "mlp_bias": False}
     if value_head:

@@ -44,7 +44,9 @@ def save_pretrained(
         config: the decoder.
         params: parameters, in memory of the host or of a device.
         pad_token_id: token that fills rows of a batch. `transformers` reads a classifier at the last token that is
-            another, so it must not be the end-of-turn token, at which a value head is read.
+            another, so it must not be the end-of-turn token, at which a value head is read. None leaves it open for a
+            language model; a value head cannot be read in batches without one, and gets the last token of the
+            vocabulary that is not `end_of_turn_id`, so give your tokenizer's own if that is a token of your texts.
         end_of_turn_id: token at which generation stops.
         max_shard_bytes: a model with more bytes is cut into shards of at most so many (or one tensor) and an index.
 
@@ -59,10 +61,17 @@ def save_pretrained(
             f"The padding and the end of turn of a reward model are both token {pad_token_id}: `transformers` would "
             "read it before the end of the last turn. Give another pad_token_id."
         )
+    pad = _unused_token(config, end_of_turn_id) if value_head and pad_token_id is None else pad_token_id
     description = config_to_hugging_face(config, value_head=value_head)
-    description |= {"pad_token_id": pad_token_id, "eos_token_id": end_of_turn_id, "bos_token_id": None}
+    description |= {"pad_token_id": pad, "eos_token_id": end_of_turn_id, "bos_token_id": None}
     drafts = _drafts(config, weight_table(config, value_head=value_head), params)
     write_checkpoint(Path(directory), description, drafts, max_shard_bytes)
+
+
+def _unused_token(config: DecoderConfig, end_of_turn_id: int | None) -> int:
+    """The last token, which most vocabularies leave unused, unless a turn ends with it."""
+    last = config.vocab_size - 1
+    return last - 1 if last == end_of_turn_id else last
 
 
 def write_checkpoint(folder: Path, description: dict[str, Any], drafts: Sequence[Draft], max_shard_bytes: int) -> None:

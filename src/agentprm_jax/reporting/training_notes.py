@@ -42,6 +42,7 @@ def training_notes(config: Any, examples: ExampleStore, rows: PackedRows, run: P
         "settings": settings,
         "data": {
             "trajectories": len(examples),
+            "left_out": len(rows.dropped),
             "tasks": len(np.unique(examples.groups)),
             "steps": int(examples.steps.sum(dtype=np.int64)),
             "mean_outcome": float(examples.outcomes.sum()) / max(1, len(examples)),

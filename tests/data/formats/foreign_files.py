@@ -90,17 +90,21 @@ TARGET = {
     "state": {
         "observation": "On the desk: a pen.",
         "candidate_actions": ["take pen"],
-        "history": [{"observation": "You are in a room.", "action": "go to desk 1"}],
+        "history": [
+            {"observation": "You are in a room.", "reason": "It may be there.", "action": "go to desk 1", "score": 0}
+        ],
         "task": "put a pen in shelf.",
+        "gamefile": "pick_and_place/trial_T2019",
     },
     "reason_action": {"reason": "It is there.", "action": "take pen"},
     "qestimate": 0.9512,
+    "task": "alfworld",
 }
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "agenttraj": [TRAJ, {**TRAJ, "item_id": "babyai_18"}],
     "agenteval": [{"item_id": "movie_23", "conversations": None}, {"item_id": "movie_5"}],
-    "agentgym": [{**TRAJ, "reward": 0.55, "success": 0}, {**TRAJ, "reward": 1, "success": 1}],
+    "agentgym": [{**TRAJ, "reward": 0.55, "success": 0}, {**TRAJ, "reward": 1, "success": True}],
     "agentgym-rl": [{"item_id": 31, "conversations": SPOKEN, "reward": 1}],
     "openai-chat": [
         {
@@ -117,6 +121,17 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "parallel_tool_calls": False,
         },
         {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]},
+        {
+            "messages": [
+                {"role": "user", "content": "Look."},
+                {"role": "assistant", "content": None, "function_call": CALL["function"]},
+                {"role": "function", "name": "look", "content": None},
+                {"role": "assistant", "content": None, "refusal": "I will not open it."},
+                {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+                {"role": "assistant", "content": "Well.", "refusal": None, "tool_calls": []},
+                {"role": "assistant", "function_call": CALL["function"]},
+            ],
+        },
     ],
     "trl": [
         {"prompt": "Is 9.8 > 9.11?", "completions": ["0.8 > 0.11.", "So no."], "labels": [True, False]},
@@ -124,7 +139,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "openrlhf": [
         {"input": SHEPHERD_INPUT, "value": ["+", "-", "-"], "task": "GSM8K"},
-        {"input": SHEPHERD_INPUT, "value": [0.9, 0.25, 0.1]},
+        {"input": SHEPHERD_INPUT, "value": [0.9, 0.25, 0]},
         {"input": "Why?\nStep 1: So. ки", "value": ["+"]},
     ],
     "math-shepherd": [

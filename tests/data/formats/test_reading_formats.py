@@ -60,7 +60,7 @@ def test_a_rollout_log_names_its_environment_by_the_caller_and_opens_with_one_an
 
 
 def test_tool_calls_are_kept_and_said_in_the_text_of_the_step(tmp_path):
-    talk, plain = read(tmp_path, "openai-chat")
+    talk, plain, _ = read(tmp_path, "openai-chat")
     assert [message.role for message in talk.messages] == ["system", "user", *["assistant", "user"], *["assistant"] * 3]
     assert talk.messages[1].content == "What is here?"
     called = talk.messages[2]
@@ -70,6 +70,12 @@ def test_tool_calls_are_kept_and_said_in_the_text_of_the_step(tmp_path):
     assert talk.action_loss == (True, False, True, True)
     assert set(talk.extra["openai-chat"]) == {"tools", "parallel_tool_calls"}
     assert plain.messages == (Message("user", "Hi"), Message("assistant", "Hello", True))
+
+
+def test_a_function_call_and_a_refusal_are_said_in_the_text_of_the_step(tmp_path):
+    _, _, talk = read(tmp_path, "openai-chat")
+    call = '{"name": "look", "arguments": "{\\"at\\": \\"door\\"}"}'
+    assert [message.content for message in talk.actions] == [call, "I will not open it.", "No.", "Well.", call]
 
 
 def test_labels_are_promises_and_solutions_of_one_question_share_a_task(tmp_path):
@@ -99,7 +105,7 @@ def test_tagged_text_is_parted_into_question_and_steps(tmp_path, name):
 
 
 def test_soft_labels_of_openrlhf_stay_floats(tmp_path):
-    assert read(tmp_path, "openrlhf")[1].scores["label"].promise == (0.9, 0.25, 0.1)
+    assert read(tmp_path, "openrlhf")[1].scores["label"].promise == (0.9, 0.25, 0.0)
 
 
 def test_openrlhf_may_use_other_columns_and_another_tag(tmp_path):

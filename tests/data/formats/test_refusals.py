@@ -9,6 +9,9 @@ from made_trajectories import trajectory
 from agentprm_jax.data.formats import FORMATS, BadItem, CannotHold, read_format, write_format
 from agentprm_jax.data.trajectory import Message
 
+SAYS_SOMETHING = "text, parts, or null beside tool calls, a function call or a refusal"
+BOOLEANS = "one of true, false, or numbers throughout"
+
 
 def changed(row: dict, **columns) -> dict:
     return {**row, **columns}
@@ -50,12 +53,14 @@ BAD = [
     ("agentgym", changed(TRAJ, reward=1, success=2), "success", "0 or 1", "2"),
     ("agentgym-rl", changed(TRAJ, reward=1), "item_id", "the number of a task", '"babyai_17"'),
     ("openai-chat", said(role="critic", content="x"), "messages[1].role", None, "'critic'"),
-    ("openai-chat", said(role="assistant"), "messages[1].content", "text, parts, or null beside tool calls", "nothing"),
+    ("openai-chat", said(role="assistant"), "messages[1].content", None, "nothing"),
+    ("openai-chat", said(role="assistant", content=None), "messages[1].content", SAYS_SOMETHING, "null"),
+    ("openai-chat", said(role="assistant", content=None, tool_calls=[]), "messages[1].content", None, "null"),
     (
         "openai-chat",
         said(role="user", content=[{"type": "image_url"}]),
         "messages[1].content[0].type",
-        '"text"',
+        '"text" or "refusal"',
         '"image_url"',
     ),
     (
@@ -70,7 +75,12 @@ BAD = [
     ("trl", {"prompt": "?", "completions": ["x"], "labels": ["good"]}, "labels[0]", "a number", '"good"'),
     ("trl", {"prompt": "?", "completions": ["x"], "labels": [7]}, "labels", None, "7.0"),
     ("openrlhf", {"input": SHEPHERD_INPUT, "value": ["+"]}, "value", "one label a step, 3", "1 labels"),
-    ("openrlhf", {"input": SHEPHERD_INPUT, "value": ["+", "-", "?"]}, "value[2]", "a number", '"?"'),
+    ("trl", {"prompt": "?", "completions": ["x", "y"], "labels": [0.5, True]}, "labels[1]", "a number", "true"),
+    ("trl", {"prompt": "?", "completions": ["x", "y"], "labels": [True, 1]}, "labels[1]", BOOLEANS, "1"),
+    ("trl", {"prompt": "?", "completions": ["x"], "labels": [2**53 + 1]}, "labels[0]", None, "9007199254740993"),
+    ("openrlhf", {"input": SHEPHERD_INPUT, "value": ["+", "-", "?"]}, "value[2]", None, '"?"'),
+    ("openrlhf", {"input": SHEPHERD_INPUT, "value": ["+", "-", 0.5]}, "value[2]", None, "0.5"),
+    ("agentgym", changed(TRAJ, reward=True), "reward", "a number", "true"),
     ("openrlhf", {"input": "Why? ки", "value": [1]}, "input", None, '"Why? "'),
     ("math-shepherd", {"input": "Why?", "label": "Why?"}, "input", "a text with steps that end in ки", '"Why?"'),
     (
@@ -167,6 +177,7 @@ UNHOLDABLE = [
     ("openrlhf", scored(1.0, question="Why? "), "blanks at the ends of its question would be lost"),
     ("openrlhf", scored(1.0, question="Is Step 1: in?"), "'Step 1:' stands inside its question"),
     ("agenteval", trajectory(), "it holds tasks only, and there are 4 messages"),
+    ("agentgym", trajectory(outcome=7 / 997, extra={"reward_scale": 100}), "no number divided by the reward_scale 100"),
     ("agentgym-rl", trajectory(task="babyai"), "it holds the number of the task, and 'babyai' ends in none"),
     ("cornell-rollout", trajectory(messages=[Message("system", "?")], rewards=[], outcome=0.0), "is of the system"),
     ("cornell-rollout", NOTHING, "there is no step"),
@@ -209,3 +220,35 @@ def test_labels_that_contradict_the_rest_of_their_trajectory_are_refused(tmp_pat
     with pytest.raises(BadItem, match="remove the column if you edited the labels") as error:
         read_format("trl", path)
     assert error.value.field == "agentprm.scores"
+
+
+CONTRADICTIONS = [
+    ("trl", {"outcome": 0.25}, {"outcome": 1.0}, "outcome", "1.0", "0.25"),
+    ("trl", {"outcome": 0.25}, {"outcome": "last"}, "outcome", "0.0", "0.25"),
+    ("trl", {"outcome": 0.25, "env": "a"}, {"env": "b"}, "env", '"b"', '"a"'),
+    ("trl", {"outcome": 0.25, "split": "train"}, {"split": "test"}, "split", '"test"', '"train"'),
+    ("trl", {"outcome": 0.25, "ended": "truncated"}, {"ended": "terminated"}, "ended", '"terminated"', '"truncated"'),
+    ("trl", {"outcome": 0.25}, {"scorer": "human"}, "scorer", '"human"', '"label"'),
+    ("agentgym-rl", {"env": "textcraft"}, {"opening": 0}, "opening", None, "[false, false, false, true, false]"),
+    ("agentgym-rl", {"env": "textcraft"}, {"reward_scale": 2}, "reward_scale", "0.5", "1.0"),
+]
+
+
+@pytest.mark.parametrize(("name", "first", "again", "field", "asked", "carried"), CONTRADICTIONS)
+def test_a_choice_against_what_a_row_carries_is_refused(tmp_path, name, first, again, field, asked, carried):
+    path = put(tmp_path, name, ROWS[name][:1])
+    write_format(name, read_format(name, path, **first), path)
+    assert len(read_format(name, path, **first)) == 1
+    with pytest.raises(BadItem, match=f"leave {field} out to read what the row carries, or remove the column") as error:
+        read_format(name, path, **again)
+    assert (error.value.field, error.value.got) == (f"agentprm.{field}", carried)
+    assert asked is None or error.value.expected.startswith(f"{asked}, as the caller's {field} says")
+
+
+def test_outcomes_by_task_hold_against_a_row_that_names_its_task(tmp_path):
+    item = scored(1.0, 0.0)
+    path = tmp_path / "some.jsonl"
+    write_format("trl", [item], path)
+    assert read_format("trl", path, outcome={item.task: item.outcome, "other": 1.0}) == [item]
+    with pytest.raises(BadItem, match=r"field `agentprm\.outcome`: expected 0\.5"):
+        read_format("trl", path, outcome={item.task: 0.5})

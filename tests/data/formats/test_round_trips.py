@@ -17,6 +17,13 @@ CONVERSATIONS = ("agenttraj", "agentgym", "agentgym-rl", "openai-chat", "cornell
 LABELLED = sorted(name for name in FORMATS if FORMATS[name].labelled)
 
 
+def typed(value):
+    """A JSON value in which true is not 1, as it is not in JSON."""
+    if isinstance(value, dict):
+        return {key: typed(part) for key, part in value.items()}
+    return list(map(typed, value)) if isinstance(value, list) else (isinstance(value, bool), value)
+
+
 def through(folder, name, written, **options):
     """What comes back from a file of the format."""
     path = folder / file_name(name)
@@ -44,7 +51,7 @@ def test_a_row_that_is_read_and_written_keeps_every_value(tmp_path, name):
     out.mkdir()
     write_format(name, read, out / file_name(name))
     kept = [{key: value for key, value in row.items() if key != "agentprm"} for row in get(out / file_name(name), name)]
-    assert kept == ROWS[name]
+    assert typed(kept) == typed(ROWS[name])
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -53,6 +60,26 @@ def test_what_was_read_from_a_foreign_file_comes_back_the_same_without_being_tol
     out = tmp_path / "out"
     out.mkdir()
     assert through(out, name, read) == read
+
+
+@pytest.mark.parametrize("name", ["agentgym", "agentgym-rl"])
+@pytest.mark.parametrize("reward", [0, 1, 7, 29, 57, 83, 100])
+def test_a_reward_on_a_scale_is_written_on_that_scale_and_comes_back(tmp_path, name, reward):
+    """SciWorld pays up to 100, and AgentGym's programs call 100 a success."""
+    row = {**ROWS[name][0], "reward": reward, "item_id": {"agentgym": "sciworld_3", "agentgym-rl": 3}[name]}
+    options = {"env": "sciworld", "reward_scale": 100}
+    read = read_format(name, put(tmp_path, name, [row]), **options)
+    assert read[0].outcome == reward / 100
+    write_format(name, read, tmp_path / file_name(name))
+    (kept,) = get(tmp_path / file_name(name), name)
+    assert kept["reward"] == reward
+    assert read_format(name, tmp_path / file_name(name)) == read
+
+
+def test_a_writer_may_be_told_the_scale(tmp_path):
+    written = trajectory(outcome=0.83)
+    assert through(tmp_path, "agentgym", [written], reward_scale=100) == [written]
+    assert get(tmp_path / "some.jsonl", "agentgym")[0]["reward"] == 83
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -108,6 +135,12 @@ def test_a_label_keeps_every_bit(tmp_path, name, label):
     written = solution(["Step 1: so"]).with_scores("prm", [label], [0.0])
     (back,) = through(tmp_path, name, [written])
     assert back.scores["prm"].promise[0].hex() == label.hex()
+
+
+@pytest.mark.parametrize("name", ["trl", "cornell-target"])
+def test_a_scorer_without_a_name_keeps_its_labels(tmp_path, name):
+    written = solution(["so"]).with_scores("", [0.5], [0.0])
+    assert through(tmp_path, name, [written]) == [written]
 
 
 @pytest.mark.parametrize("name", LABELLED)

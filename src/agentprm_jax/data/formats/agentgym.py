@@ -10,10 +10,12 @@ A conversation is a list of ``{"from": "human" | "gpt", "loss": true | false | n
 call an API and AgentGym-RL write ``{"role", "content"}`` instead. The assistant's opening "Ok." is no action: it is
 told by ``loss: false`` before any other answer, and where nothing marks it, by being among the first ``opening``
 answers. A later ``loss: false`` is an action that must not be imitated. The reward is that of the last round, so it is
-the outcome and the reward of the last action. AgentTraj has none: the caller says how to fill it. AgentEval has tasks
+the outcome and the reward of the last action; the scale by which it was divided stays in ``extra`` and is written back
+with. AgentTraj has none: the caller says how to fill it. AgentEval has tasks
 only, which become trajectories without messages that have not paid anything yet.
 """
 
+import math
 import re
 from typing import Any
 
@@ -28,6 +30,7 @@ TRAJ, EVAL, RESULTS, RL = "agenttraj", "agenteval", "agentgym", "agentgym-rl"
 
 _ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 _NAMES = {role: name for name, role in _ROLES.items()}
+_SCALE = "reward_scale"
 _NUMBERED = re.compile(r".*_(\d+)", re.DOTALL)
 
 
@@ -75,7 +78,8 @@ def write_eval(trajectory: Trajectory, options: Options) -> dict[str, Any]:
 
 def read_results(row: Row, options: Options) -> Trajectory:
     """An episode that one of AgentGym's evaluators played."""
-    task, extra = row.text("item_id"), row.without("item_id", "conversations", "reward", "success")
+    told = ("item_id", "conversations", "reward", *([] if isinstance(row.values.get("success"), bool) else ["success"]))
+    task, extra = row.text("item_id"), row.without(*told)
     episode = _episode(row, options, RESULTS, task, _reward(row, options), extra)
     if "success" not in row.values:
         return episode
@@ -87,12 +91,13 @@ def read_results(row: Row, options: Options) -> Trajectory:
 
 def write_results(trajectory: Trajectory, options: Options) -> dict[str, Any]:
     """The row of an evaluator, in the ``from``/``value`` style."""
+    columns, success = known_columns(trajectory, RESULTS), trajectory.success
     return {
-        **known_columns(trajectory, RESULTS),
+        **columns,
         "conversations": _conversation(trajectory),
         "item_id": trajectory.task,
-        "reward": trajectory.outcome,
-        "success": int(trajectory.success),
+        "reward": _scaled(trajectory, RESULTS, options),
+        "success": success if isinstance(columns.get("success"), bool) else int(success),
     }
 
 
@@ -120,8 +125,16 @@ def write_rl(trajectory: Trajectory, options: Options) -> dict[str, Any]:
         **known_columns(trajectory, RL),
         "item_id": int(numbered[1]),
         "conversations": [_native(message, _spoken(message), {}) for message in trajectory.messages],
-        "reward": trajectory.outcome,
+        "reward": _scaled(trajectory, RL, options),
     }
+
+
+def reward_scale(trajectory: Trajectory, options: Options) -> float:
+    """What the outcome is multiplied by to be a reward: as the caller chose, or as the trajectory was read."""
+    if options.reward_scale is not None:
+        return options.reward_scale
+    kept = trajectory.extra.get(_SCALE)
+    return float(kept) if isinstance(kept, int | float) and kept > 0 and not isinstance(kept, bool) else 1.0
 
 
 def _episode(row: Row, options: Options, form: str, task: str, outcome: float, extra: dict[str, Any]) -> Trajectory:
@@ -129,6 +142,8 @@ def _episode(row: Row, options: Options, form: str, task: str, outcome: float, e
     kept: dict[str, Any] = {form: extra} if extra else {}
     if not all(marks):
         kept[ACTION_LOSS] = marks
+    if options.reward_scale not in (None, 1.0):
+        kept[_SCALE] = options.reward_scale
     return Trajectory(
         id=row.name,
         env=_environment(row, task, options),
@@ -153,11 +168,23 @@ def _environment(row: Row, task: str, options: Options) -> str:
 
 
 def _reward(row: Row, options: Options) -> float:
-    reward = row.number("reward") / options.reward_scale
+    scale = 1.0 if options.reward_scale is None else options.reward_scale
+    reward = row.number("reward") / scale
     if not 0.0 <= reward <= 1.0:
-        expected = f"in [0, {options.reward_scale:g}] (reward_scale divides it)"
+        expected = f"in [0, {scale:g}] (reward_scale divides it)"
         raise BadTrajectory("reward", expected, described(row.values["reward"]))
     return reward
+
+
+def _scaled(trajectory: Trajectory, form: str, options: Options) -> float:
+    """The outcome on the scale of the environment's rewards: the number that the reader divides to the same outcome."""
+    scale = 1.0 if options.reward_scale is None else options.reward_scale
+    reward = trajectory.outcome * scale
+    for near in (float(round(reward)), reward, math.nextafter(reward, 0.0), math.nextafter(reward, math.inf)):
+        if near / scale == trajectory.outcome:
+            return near
+    reason = f"no number divided by the reward_scale {scale:g} is its outcome {trajectory.outcome!r}"
+    raise CannotHold(trajectory, form, reason)
 
 
 def _read_conversation(row: Row, options: Options) -> tuple[list[Message], list[bool]]:

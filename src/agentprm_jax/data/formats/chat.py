@@ -2,14 +2,15 @@
 
 Source: the fine-tuning and tool-calling pages of OpenAI and Azure OpenAI, and the published API schema
 (``FineTuneChatCompletionRequestAssistantMessage``): ``role``, ``content`` (text, a list of parts, or null beside tool
-calls), ``tool_calls``, ``tool_call_id``, ``name``, ``weight`` 0 or 1 for whether an answer is trained on; ``tools``
-beside the messages.
+calls), ``tool_calls`` (once ``function_call``), ``refusal``, ``tool_call_id``, ``name``, ``weight`` 0 or 1 for whether
+an answer is trained on; ``tools`` beside the messages.
 
 Every answer of the assistant is an action. The record knows three roles, so a developer's message becomes a system
 message and a tool's (or function's) answer a user message; what a call says is appended to the text of the message as
-one line of JSON each, because a model that scores the step must see what the actor did. Everything that was there stays
-in the message's ``extra`` and is written back as it was. ``weight`` 0 is an action that must not be imitated. There is
-no outcome: the caller says how to fill it.
+one line of JSON each, and a refusal as its text, because a model that scores the step must see what the actor did. A
+message that says nothing at all is refused. Everything that was there stays in the message's ``extra`` and is written
+back as it was. ``weight`` 0 is an action that must not be imitated. There is no outcome: the caller says how to fill
+it.
 """
 
 import json
@@ -30,6 +31,8 @@ _ROLES = {
     "tool": "user",
     "function": "user",
 }
+_MAY_BE_SILENT = ("function",)
+_BESIDE = ("tool_calls", "function_call", "refusal")
 
 
 def read(row: Row, options: Options) -> Trajectory:
@@ -75,13 +78,14 @@ def _read_message(turn: Row) -> Message:
         raise BadTrajectory(f"{turn.where}role", f"one of {', '.join(_ROLES)}", repr(role))
     said = turn.values.get("content")
     lines = [_said(turn, said)] if said is not None else []
-    lines += [_call(call) for call in turn.parts("tool_calls")] if turn.values.get("tool_calls") else []
+    lines += _beside(turn)
+    if not lines and role not in _MAY_BE_SILENT:
+        expected = "text, parts, or null beside tool calls, a function call or a refusal"
+        raise BadTrajectory(f"{turn.where}content", expected, "null" if "content" in turn.values else "nothing")
     extra = turn.without("role", "content")
     if _ROLES[role] != role:
         extra["role"] = role
     content = "\n".join(line for line in lines if line)
-    if "content" not in turn.values and not extra.get("tool_calls"):
-        raise BadTrajectory(f"{turn.where}content", "text, parts, or null beside tool calls", "nothing")
     if said != content and "content" in turn.values:
         extra["content"] = said
     return Message(_ROLES[role], content, role == "assistant", extra)
@@ -93,15 +97,26 @@ def _said(turn: Row, content: Any) -> str:
         return content
     texts = []
     for part in turn.parts("content"):
-        if part.values.get("type") != "text":
-            raise BadTrajectory(f"{part.where}type", '"text"', described(part.values.get("type")))
-        texts.append(part.text("text"))
+        kind = part.values.get("type")
+        if kind not in ("text", "refusal"):
+            raise BadTrajectory(f"{part.where}type", '"text" or "refusal"', described(kind))
+        texts.append(part.text(kind))
     return "".join(texts)
 
 
-def _call(call: Row) -> str:
-    """What a tool call says, as one line; its arguments stay as the model wrote them if they are text."""
-    function = call.part("function")
+def _beside(turn: Row) -> list[str]:
+    """What a message says beside its content, a line each."""
+    calls = turn.parts("tool_calls") if turn.values.get("tool_calls") else []
+    lines = [_call(call.part("function")) for call in calls]
+    if turn.values.get("function_call"):
+        lines.append(_call(turn.part("function_call")))
+    if turn.values.get("refusal"):
+        lines.append(turn.text("refusal"))
+    return lines
+
+
+def _call(function: Row) -> str:
+    """What a call of a function says, as one line; its arguments stay as the model wrote them if they are text."""
     name, arguments = function.text("name"), function.values.get("arguments", "")
     return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
 
@@ -110,7 +125,7 @@ def _written(message: Message) -> dict[str, Any]:
     """A message as it was read, if it still says the same; else its text alone."""
     plain = {"role": message.role, "content": message.content}
     full = {**plain, **message.extra}
-    if "tool_calls" in message.extra and "content" not in message.extra:
+    if any(message.extra.get(key) for key in _BESIDE) and "content" not in message.extra:
         del full["content"]
     try:
         back = _read_message(Row(full))

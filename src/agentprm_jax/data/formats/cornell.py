@@ -78,13 +78,12 @@ def read_target(row: Row, options: Options) -> Trajectory:
     history = state.parts("history")
     messages = []
     for step in history:
-        messages += [Message("user", step.text("observation")), Message("assistant", step.text("action"))]
-    seen = {key: value for key, value in state.values.items() if key == "candidate_actions"}
-    messages.append(Message("user", state.text("observation"), extra=seen))
+        done = Message("assistant", step.text("action"), extra=step.without("observation", "action"))
+        messages += [Message("user", step.text("observation")), done]
+    messages.append(Message("user", state.text("observation"), extra=state.without("observation", "history")))
     messages.append(_acted(acted, acted.without("reason", "action")))
     env = _ENV if options.env is None else options.env
-    goal = state.text("task")
-    task = question_task(env, f"{goal}\n{messages[0].content}")
+    task = question_task(env, f"{state.text('task')}\n{messages[0].content}")
     outcome = chosen_outcome(row, options, "A target of Cornell's agent_prm", task, [label])
     extra = row.without("state", "reason_action", "qestimate")
     return Trajectory(
@@ -96,8 +95,8 @@ def read_target(row: Row, options: Options) -> Trajectory:
         rewards=(outcome,),
         outcome=outcome,
         ended=options.ended,
-        scores={options.scorer or LABEL: as_scores([label])},
-        extra={TARGET: {**extra, "task": goal}},
+        scores={LABEL if options.scorer is None else options.scorer: as_scores([label])},
+        extra={TARGET: extra} if extra else {},
     )
 
 
@@ -110,16 +109,18 @@ def write_target(trajectory: Trajectory, options: Options) -> dict[str, Any]:
     (label,) = trajectory.scores[named_scorer(trajectory, TARGET, options.scorer)].promise
     seen, acted = pairs[-1]
     reason, action = _reason_and_action(acted)
-    columns = dict(known_columns(trajectory, TARGET))
-    goal = columns.pop("task", "")
+    goal = seen.extra.get("task")
+    history = [{**acted.extra, "observation": seen.content, "action": acted.content} for seen, acted in pairs[:-1]]
+    state = {
+        "candidate_actions": [],
+        **seen.extra,
+        "observation": seen.content,
+        "history": history,
+        "task": goal if isinstance(goal, str) else "",
+    }
     return {
-        **columns,
-        "state": {
-            "observation": seen.content,
-            "candidate_actions": seen.extra.get("candidate_actions", []),
-            "history": [{"observation": seen.content, "action": acted.content} for seen, acted in pairs[:-1]],
-            "task": goal if isinstance(goal, str) else "",
-        },
+        **known_columns(trajectory, TARGET),
+        "state": state,
         "reason_action": {**acted.extra, "reason": reason, "action": action},
         "qestimate": label,
     }

@@ -39,7 +39,8 @@ class Options:
         split: The split that the tasks belong to; no format says it.
         ended: How the episodes ended; no format says it.
         opening: How many assistant messages at the beginning are no actions, where nothing marks them.
-        reward_scale: What rewards are divided by, so that outcomes lie in [0, 1]: 100 for AgentGym's SciWorld.
+        reward_scale: What rewards are divided by, so that outcomes lie in [0, 1]: 100 for AgentGym's SciWorld. Writing:
+            what outcomes are multiplied by. None is what the trajectory was read with, or else 1.
         scorer: Name of the scorer whose promises are the step labels. Reading: None is ``"label"``. Writing: None is
             the only scorer that the trajectory has.
         tag: The token that ends a step.
@@ -47,6 +48,7 @@ class Options:
         text_key: Name of OpenRLHF's column of texts (its ``--input_key``).
         labels_key: Name of OpenRLHF's column of labels (its ``--label_key``).
         neutral: The label of PRM800K's rating 0 when -1 and 1 become 0 and 1. None keeps the ratings as they are.
+        told: Which of these the caller chose; the rest of a trajectory must agree with them where a row carries one.
     """
 
     outcome: float | Mapping[str, float] | Literal["last", "finish"] | None = None
@@ -54,13 +56,14 @@ class Options:
     split: str = "unknown"
     ended: Literal["terminated", "truncated"] = "terminated"
     opening: int = 1
-    reward_scale: float = 1.0
+    reward_scale: float | None = None
     scorer: str | None = None
     tag: str = "ки"
     first_step: str = "Step 1:"
     text_key: str = "input"
     labels_key: str = "value"
     neutral: float | None = None
+    told: frozenset[str] = frozenset()
 
 
 def chosen_outcome(row: Row, options: Options, form: str, task: str, labels: list[float] | None = None) -> float:

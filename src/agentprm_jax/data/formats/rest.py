@@ -7,14 +7,14 @@ labels are never only in it: what a format cannot hold of those is refused.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from agentprm_jax.data.formats.options import CannotHold, Options
-from agentprm_jax.data.formats.rows import Row, described
+from agentprm_jax.data.formats.rows import Row, as_number, described
 from agentprm_jax.data.reading import strict_json, trajectory_from_record
 from agentprm_jax.data.record import SCHEMA, BadTrajectory, Message, Trajectory
 
@@ -23,6 +23,16 @@ REST = "agentprm"
 Read = Callable[[Row, Options], Trajectory]
 
 _FIELDS = ("env", "task", "split", "rewards", "outcome", "success", "ended", "actor", "scores", "extra")
+
+_FILLS: dict[str, Callable[[Trajectory], Any]] = {
+    "outcome": lambda trajectory: trajectory.outcome,
+    "reward_scale": lambda trajectory: trajectory.outcome,
+    "env": lambda trajectory: trajectory.env,
+    "split": lambda trajectory: trajectory.split,
+    "ended": lambda trajectory: trajectory.ended,
+    "opening": lambda trajectory: [message.action for message in trajectory.messages],
+}
+"""What each choice of the caller decides of a trajectory."""
 
 
 def with_rest(row: dict[str, Any], trajectory: Trajectory, read: Read, options: Options, form: str) -> dict[str, Any]:
@@ -48,6 +58,8 @@ def with_rest(row: dict[str, Any], trajectory: Trajectory, read: Read, options: 
     rest: dict[str, Any] = {"id": trajectory.id}
     if options.scorer is not None:
         rest["scorer"] = options.scorer
+    if options.reward_scale not in (None, 1.0):
+        rest["reward_scale"] = options.reward_scale
     for field in _FIELDS:
         value = msgspec.to_builtins(getattr(trajectory, field))
         if not _same(value, msgspec.to_builtins(getattr(base, field))):
@@ -59,7 +71,7 @@ def with_rest(row: dict[str, Any], trajectory: Trajectory, read: Read, options: 
 
 
 def read_with_rest(row: Row, read: Read, options: Options) -> Trajectory:
-    """The trajectory of a row, with the rest if the row carries one; only without it are the caller's fillings used.
+    """The trajectory of a row, with the rest if the row carries one; what the caller fills must then agree with it.
 
     Args:
         row: The row.
@@ -70,7 +82,7 @@ def read_with_rest(row: Row, read: Read, options: Options) -> Trajectory:
         The trajectory.
 
     Raises:
-        BadTrajectory: If the row or its rest is not what it should be.
+        BadTrajectory: If the row or its rest is not what it should be, or says otherwise than the caller.
     """
     if REST not in row.values:
         return read(row, options)
@@ -80,21 +92,56 @@ def read_with_rest(row: Row, read: Read, options: Options) -> Trajectory:
         raise BadTrajectory(REST, "the JSON text of the rest of a trajectory", str(error).rstrip(".")) from error
     if not isinstance(rest, dict):
         raise BadTrajectory(REST, "the JSON text of an object", described(rest))
-    base = read(Row(row.without(REST), row.name), _blank(replace(options, scorer=rest.get("scorer"))))
+    bare = Row(row.without(REST), row.name)
+    base = read(bare, _blank(replace(options, scorer=_told_scorer(options, rest), reward_scale=_scale(rest))))
     merged = _merged(base, rest)
     for name, scores in base.scores.items():
         if name not in merged.scores or merged.scores[name].promise != scores.promise:
             expected = f"the labels of the row as the promises of {name} (remove the column if you edited the labels)"
             raise BadTrajectory(f"{REST}.scores", expected, "others")
+    _refuse_contradiction(bare, read, options, merged)
     return merged
+
+
+def _told_scorer(options: Options, rest: dict[str, Any]) -> Any:
+    """The scorer whose promises are the labels of the row."""
+    scorer = rest.get("scorer")
+    if "scorer" in options.told and scorer is not None and scorer != options.scorer:
+        raise _contradicted("scorer", options.scorer, scorer)
+    return scorer
+
+
+def _scale(rest: dict[str, Any]) -> float | None:
+    return as_number(rest["reward_scale"], f"{REST}.reward_scale") if "reward_scale" in rest else None
+
+
+def _refuse_contradiction(row: Row, read: Read, options: Options, merged: Trajectory) -> None:
+    """Refuses a choice of the caller that would have made another trajectory of the row than its rest does."""
+    told = {name: getattr(options, name) for name in options.told if name in _FILLS}
+    if not told:
+        return
+    if isinstance(told.get("outcome"), Mapping):
+        told["outcome"] = told["outcome"].get(merged.task, merged.outcome)
+    filled = {"outcome": merged.outcome, "env": merged.env, "split": merged.split, "ended": merged.ended} | told
+    asked = read(row, replace(options, **filled))
+    for name in sorted(told):
+        wanted, carried = _FILLS[name](asked), _FILLS[name](merged)
+        if wanted != carried:
+            raise _contradicted(name, wanted, carried)
+
+
+def _contradicted(name: str, wanted: Any, carried: Any) -> BadTrajectory:
+    ways = f"leave {name} out to read what the row carries, or remove the column"
+    return BadTrajectory(
+        f"{REST}.{name}", f"{described(wanted)}, as the caller's {name} says ({ways})", described(carried)
+    )
 
 
 def _blank(options: Options) -> Options:
     """What both sides fill with where the rest holds the truth; how the row is laid out stays."""
     filling = Options(outcome=0.0, env="", split="")
     return replace(
-        options,
-        **{name: getattr(filling, name) for name in ("outcome", "env", "split", "ended", "opening", "reward_scale")},
+        options, **{name: getattr(filling, name) for name in ("outcome", "env", "split", "ended", "opening")}
     )
 
 

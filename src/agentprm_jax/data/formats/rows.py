@@ -133,17 +133,20 @@ class Row:
 
 
 def as_number(value: Any, field: str) -> float:
-    """A JSON number, or true and false, as a float.
+    """A JSON number as a float of the same value.
 
     Raises:
-        BadTrajectory: If it is something else.
+        BadTrajectory: If it is something else, or a whole number that no float equals.
     """
-    if not isinstance(value, bool | int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadTrajectory(field, "a number", described(value))
     try:
-        return float(value)
+        number = float(value)
     except OverflowError as error:
         raise BadTrajectory(field, "a number that a float can hold", described(value)) from error
+    if number != value:
+        raise BadTrajectory(field, f"a number that a float can hold (the nearest is {number!r})", described(value))
+    return number
 
 
 def described(value: Any) -> str:

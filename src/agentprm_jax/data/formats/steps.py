@@ -8,12 +8,13 @@ labels by name. Progress is the difference of consecutive labels; before the fir
 is 0.
 """
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentprm_jax.data.formats.options import CannotHold, Options
-from agentprm_jax.data.formats.rows import Row, as_number
+from agentprm_jax.data.formats.rows import Row, as_number, described
 from agentprm_jax.data.record import BadTrajectory, Message, RecordedScores, Trajectory
 
 LABEL = "label"
@@ -55,7 +56,7 @@ def solved_by_steps(
         rewards=final_reward(len(steps), outcome),
         outcome=outcome,
         ended=options.ended,
-        scores={options.scorer or LABEL: as_scores(labels)},
+        scores={LABEL if options.scorer is None else options.scorer: as_scores(labels)},
         extra={form: extra} if extra else {},
     )
 
@@ -116,27 +117,45 @@ def named_scorer(trajectory: Trajectory, form: str, scorer: str | None) -> str:
     return scorer
 
 
-def read_labels(row: Row, key: str, steps: int, words: dict[str, float] | None = None) -> list[float]:
+def read_labels(
+    row: Row, key: str, steps: int, words: Mapping[str, float] | Mapping[bool, float]
+) -> tuple[list[float], bool]:
     """The labels of a row, as floats.
 
     Args:
         row: The row.
         key: Where they stand.
         steps: How many there should be.
-        words: Texts that stand for a label.
+        words: What else than a number stands for a label: texts, or true and false.
 
     Returns:
-        One label a step.
+        One label a step, and whether the row says them in words.
 
     Raises:
-        BadTrajectory: If one is no number and none of the words, or their number is wrong.
+        BadTrajectory: If they are not all numbers and not all of the words, or not as many as the steps.
     """
     found = row.values.get(key)
     if not isinstance(found, list) or len(found) != steps:
         got = f"{len(found)} labels" if isinstance(found, list) else repr(found)
         raise BadTrajectory(f"{row.where}{key}", f"one label a step, {steps}", got)
-    values = [(words or {}).get(value, value) if isinstance(value, str) else value for value in found]
-    return [as_number(value, f"{row.where}{key}[{index}]") for index, value in enumerate(values)]
+    in_words = bool(found) and isinstance(found[0], type(next(iter(words))))
+    reading = functools.partial(_in_words, words=words) if in_words else as_number
+    return [reading(value, f"{row.where}{key}[{index}]") for index, value in enumerate(found)], in_words
+
+
+def _in_words(value: Any, field: str, words: Mapping[Any, float]) -> float:
+    """What a word stands for; told by its type, because True == 1."""
+    if type(value) is not type(next(iter(words))) or value not in words:
+        raise BadTrajectory(
+            field, f"one of {', '.join(map(described, words))}, or numbers throughout", described(value)
+        )
+    return words[value]
+
+
+def written_labels(labels: Sequence[float], words: Mapping[Any, float], *, in_words: Any) -> list[Any]:
+    """The labels as numbers, or in words if they were read so and all still are such."""
+    said = {number: word for word, number in words.items()}
+    return [said[label] for label in labels] if in_words is True and said.keys() >= {*labels} else [*labels]
 
 
 def known_columns(trajectory: Trajectory, form: str) -> dict[str, Any]:

@@ -58,6 +58,7 @@ FORMATS: dict[str, Format] = {
         agentgym.read_results,
         agentgym.write_results,
         ("env", "opening", "reward_scale"),
+        ("reward_scale",),
     ),
     agentgym.RL: Format(
         "rollout logs of AgentGym-RL",
@@ -65,6 +66,7 @@ FORMATS: dict[str, Format] = {
         agentgym.read_rl,
         agentgym.write_rl,
         ("env", "opening", "reward_scale"),
+        ("reward_scale",),
     ),
     chat.CHAT: Format("OpenAI's chat messages, with tool calls", "lines", chat.read, chat.write, ("outcome", "env")),
     trl.TRL: Format("TRL's stepwise supervision", "lines", trl.read, trl.write, _LABELS, ("scorer",)),
@@ -214,9 +216,11 @@ def _rows(
 
 
 def _row(name: str, form: Format, trajectory: Trajectory, options: Options) -> dict[str, Any]:
-    row = form.write(trajectory, options)
+    scale = agentgym.reward_scale(trajectory, options) if "reward_scale" in form.writes_with else None
+    scaled = replace(options, reward_scale=scale)
+    row = form.write(trajectory, scaled)
     scorer = named_scorer(trajectory, name, options.scorer) if form.labelled else None
-    return with_rest(row, trajectory, form.read, replace(options, scorer=scorer), name)
+    return with_rest(row, trajectory, form.read, replace(scaled, scorer=scorer), name)
 
 
 def _format(name: str) -> Format:
@@ -231,4 +235,4 @@ def _chosen(name: str, side: str, takes: tuple[str, ...], options: dict[str, Any
         if option not in takes:
             known = f"takes {', '.join(takes)}" if takes else "takes no options"
             raise ValueError(f"The {side} of {name} {known}, got {option}.")
-    return Options(**options)
+    return Options(**options, told=frozenset(options))

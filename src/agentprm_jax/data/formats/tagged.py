@@ -24,6 +24,7 @@ from agentprm_jax.data.formats.steps import (
     question_task,
     read_labels,
     solved_by_steps,
+    written_labels,
 )
 from agentprm_jax.data.record import BadTrajectory, Trajectory
 
@@ -58,9 +59,9 @@ def read_openrlhf(row: Row, options: Options) -> Trajectory:
     """A row of OpenRLHF's process reward data; labels may be + and -, or numbers."""
     text = row.text(options.text_key)
     question, steps = _split(text, options.text_key, options)
-    labels = read_labels(row, options.labels_key, len(steps), WORDS)
+    labels, in_words = read_labels(row, options.labels_key, len(steps), WORDS)
     extra = row.without(options.text_key, options.labels_key)
-    if labels and all(isinstance(value, str) for value in row.values[options.labels_key]):
+    if in_words:
         extra[_AS_WORDS] = True
     return _solved(row, options, OPENRLHF, (question, steps, labels), extra, text)
 
@@ -68,11 +69,11 @@ def read_openrlhf(row: Row, options: Options) -> Trajectory:
 def write_openrlhf(trajectory: Trajectory, options: Options) -> dict[str, Any]:
     """The row of OpenRLHF; labels are numbers unless they were read as + and - and still are."""
     text, labels = _text_and_labels(trajectory, OPENRLHF, options)
-    as_words = known_columns(trajectory, OPENRLHF).get(_AS_WORDS) is True and all(label in _SIGNS for label in labels)
+    in_words = known_columns(trajectory, OPENRLHF).get(_AS_WORDS)
     return {
         **_columns(trajectory, OPENRLHF),
         options.text_key: text,
-        options.labels_key: [_SIGNS[label] for label in labels] if as_words else labels,
+        options.labels_key: written_labels(labels, WORDS, in_words=in_words),
     }
 
 

@@ -1,0 +1,39 @@
+"""Packs what a training run has encoded into rows that its model can read, and says what it leaves out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal
+
+from agentprm_jax.data.packing import Examples, PackedRows, pack
+
+
+def pack_run(
+    examples: Examples, *, row_length: int, max_positions: int, too_long: Literal["refuse", "drop"], told: bool
+) -> PackedRows:
+    """The rows of a training run.
+
+    Args:
+        examples: what to train on.
+        row_length: tokens of a row.
+        max_positions: most tokens that the model can read.
+        too_long: what to do with a trajectory of more than `row_length` tokens: refuse it, or leave it out.
+        told: whether this process prints how many were left out.
+
+    Raises:
+        ValueError: a row is longer than the model's positions, a trajectory is too long, or nothing is left.
+    """
+    if row_length > max_positions:
+        raise ValueError(
+            f"A row should have at most the model's {max_positions:,} positions (max_positions), got row_length="
+            f"{row_length:,}: the model has not learnt what lies beyond."
+        )
+    rows = pack(examples, length=row_length, too_long="raise" if too_long == "refuse" else "drop")
+    total = len(examples.lengths)
+    if rows.dropped and not len(rows):
+        wanted = f"At least one trajectory should have at most {row_length:,} tokens (row_length)"
+        raise ValueError(f"{wanted}, got {total:,} longer ones.")
+    if rows.dropped and told:
+        left = f"{len(rows.dropped):,} of {total:,} trajectories have more than {row_length:,} tokens and are left out"
+        print(f"{left} (too_long=drop).", file=sys.stderr)
+    return rows
