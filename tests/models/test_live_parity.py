@@ -1,5 +1,6 @@
 """The same numbers as `transformers` on torch, computed side by side."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -14,18 +15,26 @@ from tests.models.tiny_models import FAMILIES, Readouts, language_model, packed,
 
 pytestmark = pytest.mark.torch
 CLOSE_IN_BFLOAT16 = {"rtol": 2e-2, "atol": 2e-2}
+CLOSE_IN_FLOAT16 = {"rtol": 1e-2, "atol": 1e-2}
+"""float16 keeps 11 bits, and activations are rounded a dozen times a layer."""
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
-
-SWITCHES = [
-    (family, tied, kv_heads, stretched)
-    for family in ("Qwen2", "Qwen3", "Llama", "Mistral")
-    for tied, kv_heads, stretched in ((True, 2, False), (False, 4, False), (True, 1, True), (False, 2, True))
-    if family == "Llama" or not stretched or tied
+CROSSED = list(
+    itertools.product(("Qwen2", "Qwen3", "Llama", "Mistral"), (True, False), (1, 2, 4), (False, True), (4, 6))
+)
+"""Family (which decides on biases and on norms of queries and keys), tied embeddings, key-value heads, Llama 3's
+rope scaling, head dim: all with all."""
+WITH_GRADIENTS = [
+    (family, tied, kv_heads, stretched, head_dim)
+    for family, tied, kv_heads, stretched, head_dim in CROSSED
+    if (tied, kv_heads, stretched, head_dim) in ((True, 2, False, 4), (False, 4, False, 6), (False, 1, True, 6))
 ]
 
 
-def model_of(family, tied, kv_heads, stretched):
+logits = quick_jit(lm_logits, static_argnums=0)
+
+
+def model_of(family, tied, kv_heads, stretched, head_dim):
     """A random model of `transformers` whose switches are set."""
     import torch
     import transformers
@@ -34,25 +43,60 @@ def model_of(family, tied, kv_heads, stretched):
 
     rope = make_golden.STRETCHED if stretched else {"rope_type": "default", "rope_theta": 1_000_000.0}
     sizes = make_golden.SIZES | {"num_key_value_heads": kv_heads, "tie_word_embeddings": tied, "rope_parameters": rope}
-    own = {"Qwen3": {"head_dim": 6}, "Mistral": {"head_dim": 8, "sliding_window": None}}.get(family, {})
+    own = {"sliding_window": None} if family == "Mistral" else {}
     torch.manual_seed(1)
-    config = getattr(transformers, f"{family}Config")(**sizes, **own)
+    config = getattr(transformers, f"{family}Config")(**sizes, **own, head_dim=head_dim)
     model = getattr(transformers, f"{family}ForCausalLM")(config)
     make_golden.shake(model)
     return model
 
 
-@pytest.mark.parametrize(("family", "tied", "kv_heads", "stretched"), SWITCHES)
-def test_a_checkpoint_of_transformers_gives_its_logits_and_gradients_here(tmp_path, family, tied, kv_heads, stretched):
+@pytest.mark.parametrize("switches", CROSSED, ids=str)
+def test_a_checkpoint_of_transformers_gives_its_logits_here_whatever_its_switches(tmp_path, switches):
     import torch
 
-    model = model_of(family, tied, kv_heads, stretched)
+    model = model_of(*switches)
+    model.save_pretrained(tmp_path)
+    config, params = load_pretrained(tmp_path)
+    family, tied, kv_heads, stretched, head_dim = switches
+    assert (config.qkv_bias, config.qk_norm) == (family == "Qwen2", family == "Qwen3")
+    assert (config.tied_embeddings, config.kv_heads, config.head_dim) == (tied, kv_heads, head_dim)
+    assert (config.rope_scaling is not None) == stretched
+    tokens = random_tokens(2, 40)
+    with torch.no_grad():
+        theirs = model.eval()(torch.from_numpy(tokens).long()).logits.numpy()
+    np.testing.assert_allclose(logits(config, params, tokens), theirs, **CLOSE)
+
+
+def test_a_checkpoint_that_torch_wrote_in_float16_gives_its_logits_here(tmp_path):
+    import torch
+
+    model = model_of("Llama", False, 2, True, 6)
+    model.half().save_pretrained(tmp_path)
+    config, params = load_pretrained(tmp_path)
+    assert (config.dtype, config.param_dtype) == ("float16", "float16")
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {"float16"}
+    tokens = random_tokens(2, 40)
+    with torch.no_grad():
+        model = type(model).from_pretrained(tmp_path, dtype=torch.float32).eval()  # half() rounds its rotary angles
+        theirs = model(torch.from_numpy(tokens).long()).logits.numpy()
+    widened = jax.tree.map(lambda leaf: leaf.astype("float32"), params)
+    single = replace(config, dtype="float32", param_dtype="float32")
+    np.testing.assert_allclose(logits(single, widened, tokens), theirs, **CLOSE)
+    np.testing.assert_allclose(logits(config, params, tokens), theirs, **CLOSE_IN_FLOAT16)
+
+
+@pytest.mark.parametrize("switches", WITH_GRADIENTS, ids=str)
+def test_a_checkpoint_of_transformers_gives_its_gradients_here(tmp_path, switches):
+    import torch
+
+    model = model_of(*switches)
     model.save_pretrained(tmp_path)
     config, params = load_pretrained(tmp_path)
     tokens = random_tokens(3, 50)
-    logits = model(torch.from_numpy(tokens).long()).logits
-    weights = np.random.default_rng(2).standard_normal(logits.shape).astype(np.float32)
-    (logits * torch.from_numpy(weights)).mean().backward()
+    theirs = model(torch.from_numpy(tokens).long()).logits
+    weights = np.random.default_rng(2).standard_normal(theirs.shape).astype(np.float32)
+    (theirs * torch.from_numpy(weights)).mean().backward()
 
     @quick_jit
     def forward_and_back(params):
@@ -60,13 +104,13 @@ def test_a_checkpoint_of_transformers_gives_its_logits_and_gradients_here(tmp_pa
         return ours, back(weights / weights.size)[0]
 
     ours, gradients = forward_and_back(params)
-    np.testing.assert_allclose(ours, logits.detach().numpy(), **CLOSE)
-    theirs = dict(model.named_parameters())
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), **CLOSE)
+    named = dict(model.named_parameters())
     for weight in weight_table(config, value_head=False):
         gradient = np.asarray(leaves_by_path(gradients)[weight.path])
         for layer, name in enumerate(tensor_names(config, weight)):
             one = weight.write(gradient[layer] if weight.per_layer else gradient)
-            np.testing.assert_allclose(one, theirs[name].grad, rtol=1e-3, atol=1e-3 * np.abs(one).max(), err_msg=name)
+            np.testing.assert_allclose(one, named[name].grad, rtol=1e-3, atol=1e-3 * np.abs(one).max(), err_msg=name)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama"])
