@@ -194,3 +194,11 @@ def test_adapters_need_less_memory_and_exchange_than_the_model_on_gpus():
     assert adapted.state < whole.state / 4
     assert adapted.roofline.exchange < 0.7 * whole.roofline.exchange
     assert adapted.roofline.compute < whole.roofline.compute
+
+
+def test_a_copy_on_every_host_of_gpus_collects_kernels_inside_and_pays_for_gradients_outside_once():
+    chip, work = GPUS["h100"], replace(WORK, rows=512, microbatches=8)
+    spread, copies = (estimate(chip, work, MeshConfig(*shape)).roofline for shape in ((1, 64, 1), (8, 8, 1)))
+    assert copies.exchange < spread.exchange
+    assert chip.bandwidth_among(8, groups=8) == chip.host_bandwidth
+    assert chip.bandwidth_among(64, groups=8) == chip.bandwidth_among(64, groups=16) == chip.network_bandwidth

@@ -45,7 +45,7 @@ def estimate(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> Estimate:
     again = workload.forward_flops if workload.trains and workload.model.remat else 0.0
     compute = (workload.model_flops + again) / devices / chip.flops
     moved = frozen + 2 * trained + 2 * (kept + logits) + workload.microbatches * _kernel_bytes(workload) / mesh.tensor
-    exchange = _received(workload, mesh) / chip.bandwidth_among(devices)
+    exchange = _exchange_seconds(chip, workload, mesh)
     return Estimate(frozen + trained, held, Roofline(compute, moved / chip.hbm_bandwidth, exchange))
 
 
@@ -60,17 +60,22 @@ def _kernel_bytes(workload: Workload) -> float:
     return (forwards + workload.trained_matrices) * ACTIVATION_BYTES
 
 
-def _received(workload: Workload, mesh: MeshConfig) -> float:
-    """Bytes that a chip receives.
+def _exchange_seconds(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> float:
+    """Time of a chip for what it receives, one exchange after the other.
 
     A block's kernels are collected over fsdp whenever they are used, and the gradients of those that are trained are
     reduced and cut. Copies (data) reduce gradients as well, and tensor adds up what each block computes, twice a pass.
+    Chips along tensor stand side by side, then those along fsdp.
     """
-    model = workload.model
+    model, copy = workload.model, mesh.fsdp * mesh.tensor
     kernels = workload.microbatches * _kernel_bytes(workload) / mesh.tensor * _others(mesh.fsdp)
     gradients = 2 * trained_parameters(workload, mesh.fsdp, mesh.tensor) * ACTIVATION_BYTES * _others(mesh.data)
     sums = (3 if workload.trains else 1) * 4 * model.layers * _tokens(workload, mesh) * workload.microbatches
-    return kernels + gradients + sums * model.embed * ACTIVATION_BYTES * _others(mesh.tensor)
+    return (
+        kernels / chip.bandwidth_among(copy, groups=mesh.tensor)
+        + gradients / chip.bandwidth_among(mesh.data * copy, groups=copy)
+        + sums * model.embed * ACTIVATION_BYTES * _others(mesh.tensor) / chip.bandwidth_among(mesh.tensor)
+    )
 
 
 def _others(size: int) -> float:

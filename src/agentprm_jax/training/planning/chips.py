@@ -35,8 +35,9 @@ class Tpu(Chip):
         """Whether a dimension of so many chips is a ring and not a line."""
         return size in self.wraps
 
-    def bandwidth_among(self, chips: int) -> float:
-        """Bytes a second into one of so many chips, roughly: as if every group that exchanges were a ring."""
+    def bandwidth_among(self, chips: int, groups: int = 1) -> float:
+        """Bytes a second into one of so many chips, roughly: as if each group that exchanges were a ring of its own."""
+        del groups
         return min(2, chips - 1 or 1) * self.link_bandwidth
 
 
@@ -51,14 +52,15 @@ class Gpu(Chip):
     per_host: int = 8
     """GPUs of a host."""
 
-    def bandwidth_among(self, chips: int) -> float:
-        """Bytes a second into one of so many GPUs.
+    def bandwidth_among(self, chips: int, groups: int = 1) -> float:
+        """Bytes a second into one of so many GPUs that stand side by side.
 
-        What several hosts exchange comes into a host through all of its network cards and is passed on inside.
+        What several hosts exchange comes into a host through all of its network cards and is passed on inside; where
+        the GPUs are so many groups that exchange apart from each other, the groups in a host share its cards.
         """
         if chips <= self.per_host:
             return self.host_bandwidth
-        return min(self.host_bandwidth, self.per_host * self.network_bandwidth)
+        return min(self.host_bandwidth, self.per_host * self.network_bandwidth / min(groups, self.per_host))
 
 
 _FLAT = {8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
