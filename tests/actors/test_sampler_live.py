@@ -68,7 +68,7 @@ def test_smollm2_says_the_same_greedily_over_turns(tmp_path):
     config, params = load_pretrained(gguf_path())
     encoder = load_encoder(gguf_path(), vocab_size=config.vocab_size)
     save_with_tokenizer(tmp_path, config, params, encoder)
-    tasks = ("How many legs has a spider?", "Write one line about the sea. 🌊")
+    tasks = ("Name a planet with rings.", "Write one line about the sea. 🌊")
     starts = [[Message("user", task)] for task in tasks]
     sizes = {"slots": 2, "rows": 2, "smallest_rows": 2, "capacity": 128, "prefill_lengths": (32, 64)}
     assert play_both(tmp_path, encoder, starts, 2, 12, **sizes)
