@@ -72,6 +72,7 @@ WRONG = {
         "max_tokens": [0],
         "concurrency": [0],
         "attempts": [0],
+        "tokens_per_batch": [0],
         "seed": [-1],
     },
 }
