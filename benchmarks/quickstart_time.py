@@ -6,11 +6,13 @@ Command:
 
 Runs `experiments/quickstart.py` into a new folder and prints the minutes of every stage, each on one core, of which two
 run at once. The goal is half of the time that the same settings took on two cores before they were profiled; what was
-done since stands in `docs/quickstart.md`. Writes report.md and goals.json into runs/benchmarks/quickstart_time.
+done since stands in `docs/quickstart.md`. Writes report.md, goals.json and what the run has found
+into runs/benchmarks/quickstart_time.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,7 +40,7 @@ class QuickstartBenchmarkConfig:
     preset: str = "default"
     """Which preset runs; the goal is about the default."""
     output: Path = RUNS / NAME
-    """Folder of report.md and goals.json."""
+    """Folder of report.md, goals.json and the run's evaluation."""
 
 
 def main(config: QuickstartBenchmarkConfig) -> None:
@@ -49,6 +51,7 @@ def main(config: QuickstartBenchmarkConfig) -> None:
         subprocess.run([sys.executable, str(SCRIPT), "--preset", config.preset, "--output", str(run)], check=True)
         minutes = (time.perf_counter() - start) / 60
         results = msgspec.json.decode((run / "evaluation" / "results.json").read_bytes(), type=Results)
+        shutil.copytree(run / "evaluation", config.output / "evaluation", dirs_exist_ok=True)
     found = goals(config.preset, minutes)
     report = f"{stages_table(results.stages, minutes)}\\n\\n{goals_table(found)}\\n"
     write_goals(config.output, found)
