@@ -14,8 +14,9 @@ stands `generate` with one cache handed from call to call, padding included, whi
 All sides alternate within one process, in every type of numbers. A ratio is a time of theirs over ours in the same
 round; of the types of theirs the quickest in that round counts, whatever the type of ours. Given are the median and the
 smallest and largest ratio, on the clock; the time on processors says more where other programs run beside this one. The
-first round of each side, in which ours is compiled, is timed apart. Equal are first actions that `generate` says too,
-in the same type of numbers; in bfloat16 small models are often undecided between two tokens.
+first round of each side, in which most of ours is compiled, is timed apart; ours then plays untimed until nothing more
+is compiled. Equal are first actions that `generate` says too, in the same type of numbers; in bfloat16 small models are
+often undecided between two tokens.
 
 The bar is a ratio of 2 on the clock at the largest batch. Without torch only our own numbers are printed, and the goals
 say so. The table is printed, numbers.json and goals.json are written into OUTPUT.
@@ -40,8 +41,8 @@ from sampling_sides import OBSERVATIONS, OURS, THEIRS, THEIRS_KEPT, Game, Side, 
 
 BAR = 2.0
 NO_TORCH = "torch is not installed (dependency group `torch`)"
-WARM_GAMES = 2
-"""Games that ours plays untimed after the first: only then are its slots full and all its shapes compiled."""
+MOST_WARM_GAMES = 10
+"""Games that ours plays untimed, at most, until two in a row compile nothing: only then are its slots full."""
 RANDOM, SMOLLM2 = "random", "smollm2"
 
 
@@ -145,9 +146,9 @@ def measure(model: str, game: Game, contenders: list[Side], rounds: int) -> Case
     """All sides in turns."""
     spent: dict[tuple[str, str], list[Spent]] = {(side.name, side.dtype): [] for side in contenders}
     warm = {(side.name, side.dtype): spend(side.play) for side in contenders}
-    for side in contenders * WARM_GAMES:
+    for side in contenders:
         if side.name == OURS:
-            side.play()
+            settle(side)
     for _ in range(rounds):
         for side in contenders:
             spent[side.name, side.dtype].append(spend(side.play)[0])
@@ -158,6 +159,19 @@ def measure(model: str, game: Game, contenders: list[Side], rounds: int) -> Case
     }
     first = {place: seconds.clock for place, (seconds, _) in warm.items()}
     return Case(Path(model).name, game.batch, game.batch * game.turns * game.new_tokens, spent, first, equal)
+
+
+def settle(side: Side) -> None:
+    """Plays until two games in a row compile nothing."""
+    from throughput_ours import counting_programs
+
+    quiet = 0
+    for _ in range(MOST_WARM_GAMES):
+        with counting_programs() as compiled:
+            side.play()
+        quiet = 0 if compiled.programs else quiet + 1
+        if quiet == 2:
+            return
 
 
 def table(cases: Sequence[Case]) -> list[str]:
