@@ -53,7 +53,7 @@ def main(config: QuickstartBenchmarkConfig) -> None:
         results = msgspec.json.decode((run / "evaluation" / "results.json").read_bytes(), type=Results)
         shutil.copytree(run / "evaluation", config.output / "evaluation", dirs_exist_ok=True)
     found = goals(config.preset, minutes)
-    report = f"{stages_table(results.stages, minutes)}\\n\\n{goals_table(found)}\\n"
+    report = f"{stages_table(results.stages, minutes)}\n\n{goals_table(found)}\n"
     write_goals(config.output, found)
     (config.output / "report.md").write_text(report, encoding="utf-8")
     print(report)
