@@ -104,7 +104,7 @@ class StageFolder:
         write_record(self.folder / PROGRESS_FILE, {"minutes": notes["minutes"] + minutes, "commits": list(commits)})
 
     def _notes(self) -> dict[str, Any]:
-        """Minutes and commits of the sessions so far; sessions of older code left no commits."""
+        """Minutes and commits so far; older code noted no commits."""
         path = self.folder / PROGRESS_FILE
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return {"minutes": 0.0, "commits": []} | known
