@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 import tyro
 from goals import RUNS, Goal, Side, goals_table, write_goals
 
+from agentprm_jax.reporting.plans import GIB, cost_ratios
+
 if TYPE_CHECKING:
     from agentprm_jax.training.planning.plan import Plan
 
@@ -90,7 +92,7 @@ def _goal(
 
 
 def _memory(best: Mapping[tuple[str, int], Plan]) -> float:
-    return best[SMALL].memory.total / 2**30
+    return best[SMALL].memory.total / GIB
 
 
 def _utilisation(best: Mapping[tuple[str, int], Plan]) -> float:
@@ -98,11 +100,11 @@ def _utilisation(best: Mapping[tuple[str, int], Plan]) -> float:
 
 
 def _cost(best: Mapping[tuple[str, int], Plan]) -> float:
-    return best[LARGE].chip_seconds_per_token / best[UNIT].chip_seconds_per_token
+    return cost_ratios(best[LARGE], best[UNIT])[0]
 
 
 def _unhidden_cost(best: Mapping[tuple[str, int], Plan]) -> float:
-    return best[LARGE].unhidden_chip_seconds_per_token / best[UNIT].unhidden_chip_seconds_per_token
+    return cost_ratios(best[LARGE], best[UNIT])[1]
 
 
 if __name__ == "__main__":

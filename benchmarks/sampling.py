@@ -163,7 +163,7 @@ def measure(model: str, game: Game, contenders: list[Side], rounds: int) -> Case
 
 def settle(side: Side) -> None:
     """Plays until two games in a row compile nothing."""
-    from throughput_ours import counting_programs
+    from compiling import counting_programs
 
     quiet = 0
     for _ in range(MOST_WARM_GAMES):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,9 +30,6 @@ from agentprm_jax.training.loop import place_batch
 
 if TYPE_CHECKING:
     from agentprm_jax.data import Trajectory
-
-_COMPILED = "/jax/core/compile/backend_compile_duration"
-_STAGES = ("/jax/core/compile/jaxpr_trace_duration", "/jax/core/compile/jaxpr_to_mlir_module_duration", _COMPILED)
 
 
 class Rows(NamedTuple):
@@ -143,27 +139,3 @@ class Scoring:
     def score(self, trajectories: Sequence[Trajectory]) -> list[np.ndarray]:
         """Promises of every action."""
         return [np.asarray(scores.promise) for scores in self.prm.score(trajectories)]
-
-
-class Compiled:
-    """How many programs XLA compiled, and how many seconds tracing, lowering and compiling took."""
-
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self.programs, self.seconds = 0, 0.0
-
-    def add(self, event: str, duration_secs: float, **_: Any) -> None:
-        """Counts an event that JAX reports."""
-        self.programs += event == _COMPILED
-        self.seconds += duration_secs * (event in _STAGES)
-
-
-@contextmanager
-def counting_programs() -> Iterator[Compiled]:
-    """Counts what is compiled meanwhile."""
-    counted = Compiled()
-    jax.monitoring.register_event_duration_secs_listener(counted.add)
-    try:
-        yield counted
-    finally:
-        jax.monitoring.unregister_event_duration_listener(counted.add)

@@ -100,7 +100,8 @@ def main(config: TrainingBenchmarkConfig) -> None:
 
 def measure(config: TrainingBenchmarkConfig, workload: Workload, torch: bool) -> tuple[str, list[Goal]]:
     """Everything about one workload: its section of the report and its goals."""
-    from throughput_ours import Scoring, Training, counting_programs
+    from compiling import counting_programs
+    from throughput_ours import Scoring, Training
 
     if torch:
         check_agreement(workload)

@@ -13,7 +13,8 @@ from agentprm_jax.reporting.formatting import MISSING
 from agentprm_jax.reporting.provenance import describe_machine, package_versions
 
 if TYPE_CHECKING:
-    from throughput_ours import Compiled, Rows
+    from compiling import Compiled
+    from throughput_ours import Rows
     from workloads import Workload
 
 NAME, OURS = "training", "ours"

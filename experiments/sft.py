@@ -13,7 +13,6 @@ are trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into th
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -147,10 +146,8 @@ def main(config: SftConfig) -> None:
             row_length=config.row_length,
             max_positions=decoder.max_positions,
             too_long=config.too_long,
-            told=stage.writer,
+            title=title if stage.writer else None,
         )
-        if stage.writer:
-            print(f"{title}: {rows}.", file=sys.stderr)
         program = prepare(
             sft_objective(decoder, make_constrain(mesh)),
             lambda key: init_language_model(decoder, key),

@@ -14,7 +14,6 @@ trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -112,10 +111,8 @@ def main(config: TrainPrmConfig) -> None:
             row_length=config.row_length,
             max_positions=decoder.max_positions,
             too_long=config.too_long,
-            told=stage.writer,
+            title=title if stage.writer else None,
         )
-        if stage.writer:
-            print(f"{title}: {rows}.", file=sys.stderr)
         program = prepare(
             prm_objective(decoder, config.objective, make_constrain(mesh)),
             lambda key: init_reward_model(decoder, key),

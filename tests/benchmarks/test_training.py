@@ -61,7 +61,8 @@ def test_the_parts_of_an_update_add_up_to_it():
 
 @pytest.mark.slow
 def test_an_epoch_of_ours_holds_the_tokens_of_every_trajectory(workload):
-    from throughput_ours import Training, counting_programs
+    from compiling import counting_programs
+    from throughput_ours import Training
 
     training = Training(workload)
     batches = [training._batches[index] for index in range(training.rows.updates)]

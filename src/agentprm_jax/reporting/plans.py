@@ -86,7 +86,7 @@ def _goals(group: Sequence[Plan]) -> list[tuple[str, str, str]]:
     """Each goal with what was found in the best mesh of its slice, and whether that meets it."""
     best = {place: plans[0] for place, plans in _best_first_by_slice(group).items()}
     small, unit, large = (best[place] for place in (("v5e", 32), ("v5p", 32), ("v5p", 1024)))
-    growth, unhidden = (ratio - 1 for ratio in _cost_ratios(large, unit))
+    growth, unhidden = (ratio - 1 for ratio in cost_ratios(large, unit))
     cost = "a token costs less than 10 % more on 1,024 chips than on 32 (v5p)"
     found = [
         ("fits 32 chips of v5e", f"{_gib(small.memory.total)} of {_gib(small.chip.hbm_bytes)} GiB", small.fits),
@@ -97,7 +97,7 @@ def _goals(group: Sequence[Plan]) -> list[tuple[str, str, str]]:
     return [(goal, figure, "met" if met else "missed") for goal, figure, met in found]
 
 
-def _cost_ratios(plan: Plan, unit: Plan) -> tuple[float, float]:
+def cost_ratios(plan: Plan, unit: Plan) -> tuple[float, float]:
     """Time of a token against that in another plan: at best, and with nothing hidden."""
     return (
         plan.chip_seconds_per_token / unit.chip_seconds_per_token,
@@ -108,7 +108,7 @@ def _cost_ratios(plan: Plan, unit: Plan) -> tuple[float, float]:
 def _row(name: str, plan: Plan, slices: _Slices) -> list[str]:
     unit = slices.get((plan.chip.name, COMPARED), [plan])[0]
     both = plan.fits and unit.fits and (plan.chip.name, COMPARED) in slices
-    ratios = [f"{ratio:.2f}" for ratio in _cost_ratios(plan, unit)] if both else ["", ""]
+    ratios = [f"{ratio:.2f}" for ratio in cost_ratios(plan, unit)] if both else ["", ""]
     unhidden = f"{plan.roofline.unhidden:.3f}" if plan.roofline is not None and plan.fits else ""
     speed = "" if not plan.fits else f"{plan.chips / plan.chip_seconds_per_token:,.0f}"
     return [

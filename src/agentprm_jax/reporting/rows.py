@@ -9,7 +9,7 @@ from agentprm_jax.data.packing import Examples, PackedRows, pack
 
 
 def pack_run(
-    examples: Examples, *, row_length: int, max_positions: int, too_long: Literal["refuse", "drop"], told: bool
+    examples: Examples, *, row_length: int, max_positions: int, too_long: Literal["refuse", "drop"], title: str | None
 ) -> PackedRows:
     """The rows of a training run.
 
@@ -18,7 +18,8 @@ def pack_run(
         row_length: tokens of a row.
         max_positions: most tokens that the model can read.
         too_long: what to do with a trajectory of more than `row_length` tokens: refuse it, or leave it out.
-        told: whether this process prints how many were left out.
+        title: under which this process prints what the rows are and how many trajectories were left out; None in a
+            process that prints nothing.
 
     Raises:
         ValueError: a row is longer than the model's positions, a trajectory is too long, or nothing is left.
@@ -33,7 +34,9 @@ def pack_run(
     if rows.dropped and not len(rows):
         wanted = f"At least one trajectory should have at most {row_length:,} tokens (row_length)"
         raise ValueError(f"{wanted}, got {total:,} longer ones.")
-    if rows.dropped and told:
+    if rows.dropped and title is not None:
         left = f"{len(rows.dropped):,} of {total:,} trajectories have more than {row_length:,} tokens and are left out"
         print(f"{left} (too_long=drop).", file=sys.stderr)
+    if title is not None:
+        print(f"{title}: {rows}.", file=sys.stderr)
     return rows
