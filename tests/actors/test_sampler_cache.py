@@ -155,3 +155,14 @@ def test_bfloat16_slots_survive_between_calls(bfloat16_actor, conversations):
         strict=True,
     ):
         assert warm[0].logprob == pytest.approx(cold[0].logprob, abs=0.25)  # bfloat16 has eight bits of precision
+
+
+def test_a_beginning_that_conversations_share_is_read_once(actor):
+    opening = "a b c d e f g h i j k l " * 4
+    made = [[Message("user", f"{opening} {first} {second}")] for first in "abcd" for second in "efgh"]
+    assert {len(actor.encoder.prompt_tokens(messages)) for messages in made} == {51}
+    sampler = actor.sampler(slots=16)
+    answers = sampler.act(made, temperature=0.0, max_tokens=4)
+    assert sampler.usage.prompt_tokens == 48 + 16 * 3
+    assert sampler.usage.cached_tokens == 15 * 48
+    assert [action.text for (action,) in answers] == [actor.greedy(messages, 4)[0] for messages in made]

@@ -20,9 +20,9 @@ def drafts_of(config, decoder, tokens):
     """Rows that have read the first `PROMPTS` of their tokens, with room for `ROOM` more."""
     cache = read(config, decoder, init_cache(config, 3, 8), tokens[:, :8], PROMPTS)[1]
     keys, values = (jax.lax.bitcast_convert_type(kept, jnp.dtype(config.dtype)) for kept in (cache.keys, cache.values))
-    empty = jnp.zeros((3, config.kv_heads, ROOM, config.head_dim), config.dtype)
-    layers = (Draft(k, v, empty, empty) for k, v in zip(keys, values, strict=True))
-    return Drafts(tuple(layers), cache.lengths, jnp.int32(0))
+    room = ((0, 0), (0, 0), (0, ROOM), (0, 0))
+    layers = (Draft(jnp.pad(k, room), jnp.pad(v, room)) for k, v in zip(keys, values, strict=True))
+    return Drafts(tuple(layers), cache.lengths, jnp.int32(cache.capacity), jnp.int32(0))
 
 
 @pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from agentprm_jax.actors.choosing import choose_tokens, row_keys
 from agentprm_jax.actors.stops import START
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.draft import Drafts, Speaker, next_logits, say
+from agentprm_jax.models.draft import Drafts, Speaker, as_columns, next_logits, say
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.slot_store import (
     Reading,
@@ -75,11 +75,13 @@ def init_prompts(config: DecoderConfig, slots: int, capacity: int) -> PromptStor
     return PromptStore(init_store(config, slots, capacity), jnp.zeros((slots, config.embed), jnp.float32))
 
 
-@partial(jax.jit, donate_argnames="store")
-def copy_prompts(store: PromptStore, sources: Int[Array, "b"], targets: Int[Array, "b"]) -> PromptStore:
-    """The store with slots copied, all at once; targets beyond the slots are dropped."""
+@partial(jax.jit, static_argnames="columns", donate_argnames="store")
+def copy_prompts(
+    store: PromptStore, sources: Int[Array, "b"], targets: Int[Array, "b"], *, columns: int
+) -> PromptStore:
+    """The store with the first columns of slots copied, all at once; targets beyond the slots are dropped."""
     hidden = store.hidden.at[targets].set(store.hidden[sources], mode="drop")
-    return PromptStore(copy_slots(store.slots, sources, targets), hidden)
+    return PromptStore(copy_slots(store.slots, sources, targets, columns=columns), hidden)
 
 
 @partial(jax.jit, static_argnames=("config", "window"), donate_argnames="store")
@@ -150,7 +152,7 @@ def draw_actions(
 
     drafts = load_drafts(store.slots, drawing.slots, drawing.lengths, window, room, config.dtype)
     start = _start(drafts, drawing.active, room)
-    first = noted(start, store.hidden[drawing.slots].astype(config.dtype).T)
+    first = noted(start, as_columns(store.hidden[drawing.slots].astype(config.dtype)))
     final = jax.lax.while_loop(lambda state: state.active.any() & (state.drafts.said + 1 < limit), say_next, first)
     attended = drawing.kept[:, None] & (jnp.arange(room) < final.drawn.counts[:, None] - 1)
     slots = save_said(store.slots, drawing.slots, final.drafts, attended)

@@ -20,11 +20,13 @@ from agentprm_jax.data.trajectory import Message
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.draft import lay_out
 from agentprm_jax.models.forward import Params
-from agentprm_jax.models.prefill_plan import Pass, at_least, plan_passes
+from agentprm_jax.models.prefill_plan import Pass, at_least, plan_batches, plan_passes
 from agentprm_jax.models.slot_store import Reading
 from agentprm_jax.models.slots import Prompts, SlotTable
 
 _CACHED_TEXTS = 1 << 16
+_DRAW_COST = 4096  # what drawing in one more part costs beside the columns that its rows look at, in columns
+_READ_COST = 256  # what reading a beginning apart costs beside its tokens, in tokens
 _FEWEST_DRAWN = 2  # for a single row XLA's CPU compiler widens bfloat16 weights to float32 in every step
 
 
@@ -202,15 +204,15 @@ class NativeSampler:
     def _chunks(self, request: _Request) -> Iterator[Int[np.ndarray, "b"]]:
         """The rows in parts that look at as many columns of their slots, neighbours reading as many new tokens.
 
-        A few long conversations would make all others of their part look at as many columns as they do.
+        A few long conversations would make all others of their part look at as many columns as they do; but a part of
+        few rows takes nearly as long as a full one.
         """
         _, matched = self._table.match(request.prompts)  # marks slots: no part takes what a later one continues
-        lengths = request.prompts.lengths
-        windows = np.searchsorted(self.sampler_config.windows, lengths)[request.prompt]
-        order = np.lexsort((request.prompt, (lengths - matched)[request.prompt], windows))
-        size = self.sampler_config.rows
-        for part in np.split(order, np.flatnonzero(np.diff(windows[order])) + 1):
-            yield from (part[start : start + size] for start in range(0, len(part), size))
+        lengths, sizes = request.prompts.lengths, self.sampler_config
+        order = np.lexsort((request.prompt, (lengths - matched)[request.prompt]))
+        looked_at = lengths[request.prompt[order]]
+        for batch in plan_batches(looked_at, sizes.windows, lambda _: sizes.row_counts, _DRAW_COST):
+            yield order[batch.members]
 
     def _act_chunk(self, request: _Request, rows: Int[np.ndarray, "b"], keep_all: bool) -> Iterator[Action]:
         """Actions of some rows.
@@ -226,7 +228,7 @@ class NativeSampler:
         if keep_all and not kept.all():
             copies = self._table.others(int((~kept).sum()), slots)
             self._table.forget(copies)
-            self._copy(slots[~kept], copies)
+            self._copy(slots[~kept], copies, window)
             slots[~kept] = copies
             kept[:] = True
         drawn = self._draw(request, rows, slots, prompts.lengths[prompt], kept, window)
@@ -240,24 +242,33 @@ class NativeSampler:
     def _read(self, prompts: Prompts, window: int) -> Int[np.ndarray, "n"]:
         """Brings prompts into slots and returns which."""
         sources, matched = self._table.match(prompts)
+        shared, apart = _shared_beginning(prompts), 0
+        if np.maximum(shared - matched, 0).sum() > shared + _READ_COST:
+            self._read(Prompts.from_keys([prompts.keys[0][: 4 * shared]]), window)
+            sources, matched = self._table.match(prompts)
+            apart = shared
         slots = self._table.claim(sources, matched)
         self._table.forget(slots)  # what they hold is unknown until it is recorded, should the call be interrupted
         moved = (matched > 0) & (sources != slots)
-        self._copy(sources[moved], slots[moved])
+        self._copy(sources[moved], slots[moved], int(matched.max()))
         counts = prompts.lengths - matched
         for step in plan_passes(counts, self.sampler_config.prefill_lengths, self.sampler_config.row_counts):
             reading = self._reading(step, prompts, matched, slots)
             self._store = read_prompts(self.config, self._params, self._store, reading, window=window)
         self._table.record(slots, prompts)
         used = self._usage
-        cached, computed = used.cached_tokens + int(matched.sum()), used.prompt_tokens + int(counts.sum())
+        cached, computed = used.cached_tokens + int(matched.sum()) - apart, used.prompt_tokens + int(counts.sum())
         self._usage = used._replace(cached_tokens=cached, prompt_tokens=computed)
         return slots
 
-    def _copy(self, sources: Int[np.ndarray, "n"], targets: Int[np.ndarray, "n"]) -> None:
+    def _copy(self, sources: Int[np.ndarray, "n"], targets: Int[np.ndarray, "n"], tokens: int) -> None:
+        """Copies at least the first `tokens` tokens of slots."""
         if len(sources):
             size = at_least(self.sampler_config.row_counts, len(sources))
-            self._store = copy_prompts(self._store, _padded(sources, size), self._padded_slots(targets, size))
+            columns = at_least(self.sampler_config.windows, tokens)
+            self._store = copy_prompts(
+                self._store, _padded(sources, size), self._padded_slots(targets, size), columns=columns
+            )
 
     def _reading(
         self, step: Pass, prompts: Prompts, matched: Int[np.ndarray, "n"], slots: Int[np.ndarray, "n"]
@@ -328,6 +339,13 @@ def _sayable_tokens(encoder: ChatEncoder, ends: Bool[np.ndarray, "v"]) -> Bool[n
     special = [index for index, token in encoder.tokenizer.added_tokens_decoder.items() if token.special]
     sayable[special] = False
     return sayable | ends
+
+
+def _shared_beginning(prompts: Prompts) -> int:
+    """Number of tokens that all prompts begin with."""
+    shortest = int(prompts.lengths.min())
+    differs = (prompts.tokens[:, :shortest] != prompts.tokens[0, :shortest]).any(axis=0)
+    return int(differs.argmax()) if differs.any() else shortest
 
 
 def _padded(rows: np.ndarray, size: int, dtype: type = np.int32) -> np.ndarray:

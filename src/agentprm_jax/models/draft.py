@@ -1,21 +1,23 @@
-"""Saying one token a row at a time after prompts that are only read; every layer has arrays of its own.
+"""Saying one token a row at a time after prompts; every layer has arrays of its own.
 
 A scan over layers copies each layer's weights and each layer's past before it uses them, which costs as much as the
-products of a single token. Here the layers are unrolled, the past of the prompts is never written to, and as all rows
-say their tokens in step, what they have said is written in place, at the same column of every row.
+products of a single token. Here the layers are unrolled, and as all rows say their tokens in step, what they have said
+is written in place, at the same column of every row, behind the columns of the prompts.
 
 Matrices have their outputs first and stand left of the activations, whose rows come last: `[o, i]` times `[i, b]`. Of
 a product's two operands XLA's CPU compiler lays out the right one anew in every call; with the weights on the right
-that takes longer than the sums of a few rows.
+that takes longer than the sums of a few rows. Projections of the same input are one matrix: few large products keep
+more processors busy than many small ones.
 """
 
-import operator
+import math
 from functools import partial
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jax.experimental.layout import Layout, with_layout_constraint
+from jaxtyping import Array, Bool, Float, Int
 
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.layers import rms_norm, swiglu
@@ -25,38 +27,58 @@ from agentprm_jax.models.products import contract
 from agentprm_jax.models.rope import rotate, rotation
 
 
+class Matrix(NamedTuple):
+    """Linear maps of one input, one below the other."""
+
+    kernel: Array  # [o, i]; adapters are merged into it
+    bias: Array | None  # [o]
+
+
+class Layer(NamedTuple):
+    """The weights of one block."""
+
+    attention_norm: Array  # [d]
+    heads: Matrix  # queries, keys and values; its outputs are [h + 2k, e]
+    query_norm: Array | None  # [e]
+    key_norm: Array | None  # [e]
+    out: Matrix  # [d, h * e]
+    mlp_norm: Array  # [d]
+    gate_and_up: Matrix  # [2f, d]
+    down: Matrix  # [d, f]
+
+
 class Speaker(NamedTuple):
     """A language model laid out for saying tokens, in the dtype of its activations."""
 
     embedding: Array  # [v, d]
-    layers: tuple[Params, ...]  # of each block; kernels [*outputs, *inputs], adapters are merged into them
+    layers: tuple[Layer, ...]
     final_norm: Array  # [d]
     head: Array  # [v, d]
 
 
 class Draft(NamedTuple):
-    """What a layer remembers of prompts and of what was said after them, all rows having said as many tokens."""
+    """What a layer remembers: in the first columns the prompts, in the others what was said after them."""
 
-    prompt_keys: Array  # [b, k, s, e], rotated
-    prompt_values: Array  # [b, k, s, e]
-    keys: Array  # [b, k, r, e], rotated; of the tokens said
-    values: Array  # [b, k, r, e]
+    keys: Array  # [b, k, s, e], rotated
+    values: Array  # [b, k, s, e]
 
 
 class Drafts(NamedTuple):
-    """What the rows have seen: prompts of different lengths, and behind each as many tokens said."""
+    """What the rows have seen: prompts of different lengths, and behind their columns as many tokens said by each."""
 
     layers: tuple[Draft, ...]
     lengths: Array  # int32 [b]; tokens of the prompts
+    window: Array  # int32 []; columns of the prompts
     said: Array  # int32 []; tokens said by every row
 
 
 class _Place(NamedTuple):
-    """Where a row's next token stands."""
+    """Where the rows' next tokens stand, and what they see."""
 
-    cos: Array  # [1, e / 2]
-    sin: Array  # [1, e / 2]
-    length: Array  # int32 []; tokens of the prompt
+    cos: Array  # [b, 1, e / 2]
+    sin: Array  # [b, 1, e / 2]
+    column: Array  # int32 []
+    visible: Array  # bool [b, 1, 1, s]; their own column included
 
 
 def lay_out(config: DecoderConfig, params: Params) -> Speaker:
@@ -66,39 +88,48 @@ def lay_out(config: DecoderConfig, params: Params) -> Speaker:
     head = decoder["embedding"] if config.tied_embeddings else params["lm_head"]["kernel"]
     return Speaker(
         decoder["embedding"].astype(dtype),
-        tuple(_laid_out(config, decoder["layers"], layer) for layer in range(config.layers)),
+        tuple(_laid_out(config.dtype, decoder["layers"], layer) for layer in range(config.layers)),
         decoder["final_norm"]["scale"],
         head.astype(dtype),
     )
 
 
-def _laid_out(config: DecoderConfig, stacked: Params, layer: int) -> Params:
-    """The parameters of one block."""
-    laid = {
-        part: {name: jax.tree.map(operator.itemgetter(layer), inner) for name, inner in stacked[part].items()}
-        for part in stacked
-    }
-    for path, inputs in PROJECTIONS.items():
-        *_, part, name = path.split("/")
-        laid[part][name] = _outputs_first(stacked[part][name], layer, inputs=inputs, dtype=config.dtype)
-    grouped = (config.kv_heads, config.heads // config.kv_heads, config.head_dim)
-    attention = laid["attention"]
-    query, out = attention["query"], attention["out"]
-    attention["query"] = {field: array.reshape(*grouped, *array.shape[2:]) for field, array in query.items()}
-    attention["out"] = {"kernel": out["kernel"].reshape(-1, *grouped)}
-    return laid
+def _laid_out(dtype: str, stacked: Params, layer: int) -> Layer:
+    def matrix(*paths: str) -> Matrix:
+        parts = [path.split("/") for path in paths]
+        projections = tuple(stacked[part][name] for part, name in parts)
+        (inputs,) = {PROJECTIONS[f"decoder/layers/{path}"] for path in paths}
+        return _outputs_first(projections, layer, inputs=inputs, dtype=dtype)
+
+    def scale(part: Params, name: str) -> Array | None:
+        return part[name]["scale"][layer] if name in part else None
+
+    attention = stacked["attention"]
+    return Layer(
+        attention_norm=stacked["attention_norm"]["scale"][layer],
+        heads=matrix("attention/query", "attention/key", "attention/value"),
+        query_norm=scale(attention, "query_norm"),
+        key_norm=scale(attention, "key_norm"),
+        out=matrix("attention/out"),
+        mlp_norm=stacked["mlp_norm"]["scale"][layer],
+        gate_and_up=matrix("mlp/gate", "mlp/up"),
+        down=matrix("mlp/down"),
+    )
 
 
 @partial(jax.jit, static_argnames=("inputs", "dtype"))
-def _outputs_first(projection: Params, layer: int, *, inputs: int, dtype: str) -> Params:
-    """One layer of a projection, its adapter merged, the axes of its outputs first."""
-    own = {name: array[layer] for name, array in projection.items()}
-    kernel = own.pop("kernel")
-    if LORA_A in own:
-        change = jnp.tensordot(own.pop(LORA_A).astype(jnp.float32), own.pop(LORA_B).astype(jnp.float32), 1)
-        kernel = kernel.astype(jnp.float32) + change
-    outputs = tuple(range(inputs, kernel.ndim))
-    return {"kernel": kernel.transpose(*outputs, *range(inputs)).astype(dtype)} | own
+def _outputs_first(projections: tuple[Params, ...], layer: int, *, inputs: int, dtype: str) -> Matrix:
+    """One layer of projections of the same input as one matrix, their adapters merged, outputs first."""
+
+    def kernel(projection: Params) -> Float[Array, "o i"]:
+        own = projection["kernel"][layer]
+        if LORA_A in projection:
+            down, up = (projection[name][layer].astype(jnp.float32) for name in (LORA_A, LORA_B))
+            own = own.astype(jnp.float32) + jnp.tensordot(down, up, 1)
+        return own.reshape(math.prod(own.shape[:inputs]), -1).T.astype(dtype)
+
+    biases = [projection["bias"][layer].reshape(-1).astype(dtype) for projection in projections if "bias" in projection]
+    return Matrix(jnp.concatenate([kernel(one) for one in projections]), jnp.concatenate(biases) if biases else None)
 
 
 def say(
@@ -116,20 +147,21 @@ def say(
         Hidden states of the tokens after the final norm, and what the rows have seen then.
     """
     cos, sin = (turn[:, 0] for turn in rotation(config, (drafts.lengths + drafts.said)[:, None]))
-    place = _Place(cos, sin, drafts.lengths)
-    x = speaker.embedding[tokens].T
+    column = drafts.window + drafts.said
+    columns = jnp.arange(drafts.layers[0].keys.shape[2])
+    visible = (columns < drafts.lengths[:, None]) | ((columns >= drafts.window) & (columns <= column))
+    place = _Place(cos, sin, column, visible[:, None, None])
+    x = as_columns(speaker.embedding[tokens])
     extended = []
-    for weights, draft in zip(speaker.layers, drafts.layers, strict=True):
-        block = jax.vmap(partial(_block, config, weights), in_axes=(1, 0, 0, None), out_axes=(1, 0, 0))
-        x, keys, values = block(x, draft, place, drafts.said)
-        extended.append(
-            draft._replace(
-                keys=jax.lax.dynamic_update_slice_in_dim(draft.keys, keys[:, :, None], drafts.said, axis=2),
-                values=jax.lax.dynamic_update_slice_in_dim(draft.values, values[:, :, None], drafts.said, axis=2),
-            )
-        )
-    final = jax.vmap(partial(rms_norm, scale=speaker.final_norm, eps=config.norm_eps), in_axes=1, out_axes=1)
-    return final(x), drafts._replace(layers=tuple(extended), said=drafts.said + 1)
+    for layer, draft in zip(speaker.layers, drafts.layers, strict=True):
+        x, longer = _block(config, layer, x, draft, place)
+        extended.append(longer)
+    return _norm(config, x, speaker.final_norm), drafts._replace(layers=tuple(extended), said=drafts.said + 1)
+
+
+def as_columns(rows: Float[Array, "b d"]) -> Float[Array, "d b"]:
+    """The transpose, laid out as such: XLA's CPU compiler widens to float32 what is only read the other way round."""
+    return with_layout_constraint(rows.T, Layout((0, 1)))
 
 
 def next_logits(speaker: Speaker, hidden: Float[Array, "d b"]) -> Float[Array, "v b"]:
@@ -138,49 +170,42 @@ def next_logits(speaker: Speaker, hidden: Float[Array, "d b"]) -> Float[Array, "
 
 
 def _block(
-    config: DecoderConfig, weights: Params, x: Float[Array, "d"], draft: Draft, place: _Place, said: Int[Array, ""]
-) -> tuple[Float[Array, "d"], Float[Array, "k e"], Float[Array, "k e"]]:
-    """One block on the token of one row: the residual stream, and the token's rotated key and value."""
-    attention, mlp = weights["attention"], weights["mlp"]
-    normed = rms_norm(x, weights["attention_norm"]["scale"], config.norm_eps)
-    queries = _projected("kged,d->kge", attention["query"], normed)
-    keys, values = (_projected("ked,d->ke", attention[name], normed) for name in ("key", "value"))
-    if config.qk_norm:
-        queries = rms_norm(queries, attention["query_norm"]["scale"], config.norm_eps)
-        keys = rms_norm(keys, attention["key_norm"]["scale"], config.norm_eps)
-    queries, keys = (rotate(heads, place.cos, place.sin) for heads in (queries, keys))
-    mixed = _draft_attention(queries, keys, values, draft, place.length, said)
-    middle = x + _projected("dkge,kge->d", attention["out"], mixed)
-    normed = rms_norm(middle, weights["mlp_norm"]["scale"], config.norm_eps)
-    inner = swiglu(*(_projected("fd,d->f", mlp[name], normed) for name in ("gate", "up")))
-    return middle + _projected("df,f->d", mlp["down"], inner), keys, values
+    config: DecoderConfig, layer: Layer, x: Float[Array, "d b"], draft: Draft, place: _Place
+) -> tuple[Float[Array, "d b"], Draft]:
+    """One block on the next token of every row."""
+    heads = _product(layer.heads, _norm(config, x, layer.attention_norm))
+    heads = heads.reshape(-1, config.head_dim, x.shape[1]).transpose(2, 0, 1)
+    queries, keys, values = jnp.split(heads, (config.heads, config.heads + config.kv_heads), axis=1)
+    if layer.query_norm is not None and layer.key_norm is not None:
+        queries = rms_norm(queries, layer.query_norm, config.norm_eps)
+        keys = rms_norm(keys, layer.key_norm, config.norm_eps)
+    queries, keys = (rotate(turned, place.cos, place.sin) for turned in (queries, keys))
+    new = Draft(keys[:, :, None], values[:, :, None])
+    longer = Draft(
+        *(jax.lax.dynamic_update_slice_in_dim(old, one, place.column, 2) for old, one in zip(draft, new, strict=True))
+    )
+    middle = x + _product(layer.out, _attended(config, queries, longer, place.visible))
+    gate, up = jnp.split(_product(layer.gate_and_up, _norm(config, middle, layer.mlp_norm)), 2)
+    return middle + _product(layer.down, swiglu(gate, up)), longer
 
 
-def _projected(equation: str, projection: Params, x: Float[Array, "..."]) -> Float[Array, "..."]:
-    y = cast(Array, contract(equation, projection["kernel"], x).astype(x.dtype))
-    return y + projection["bias"].astype(x.dtype) if "bias" in projection else y
+def _attended(
+    config: DecoderConfig, queries: Float[Array, "b h e"], draft: Draft, visible: Bool[Array, "b 1 1 s"]
+) -> Float[Array, "he b"]:
+    """Attention of every row's token over what the row has seen."""
+    scaled = (queries.astype(jnp.float32) * config.head_dim**-0.5).astype(queries.dtype)
+    grouped = scaled.reshape(len(queries), config.kv_heads, -1, config.head_dim)
+    scores = jnp.where(visible, contract("bkge,bkse->bkgs", grouped, draft.keys), jnp.finfo(jnp.float32).min)
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    mixed = contract("bkgs,bkse->bkge", weights.astype(queries.dtype), draft.values)
+    mixed = (mixed / weights.sum(-1, keepdims=True)).astype(queries.dtype)
+    return mixed.transpose(1, 2, 3, 0).reshape(-1, len(queries))
 
 
-def _draft_attention(
-    queries: Float[Array, "k g e"],
-    keys: Float[Array, "k e"],
-    values: Float[Array, "k e"],
-    draft: Draft,
-    length: Int[Array, ""],
-    said: Int[Array, ""],
-) -> Float[Array, "k g e"]:
-    """Attention of a row's token over its prompt, over what was said after it, and over itself."""
-    scaled = (queries.astype(jnp.float32) * queries.shape[-1] ** -0.5).astype(queries.dtype)
-    masked = jnp.finfo(jnp.float32).min
-    visible, real = jnp.arange(draft.prompt_keys.shape[1]) < length, jnp.arange(draft.keys.shape[1]) < said
-    prompt = jnp.where(visible[:, None], contract("kse,kge->ksg", draft.prompt_keys, scaled), masked)
-    later = jnp.where(real[:, None], contract("kre,kge->krg", draft.keys, scaled), masked)
-    own = contract("kge,ke->kg", scaled, keys)[:, None]
-    peak = jnp.maximum(jnp.maximum(prompt.max(1, keepdims=True), later.max(1, keepdims=True)), own)
-    weights = [jnp.exp(scores - peak) for scores in (prompt, later, own)]
-    total = sum((part.sum(1) for part in weights[1:]), weights[0].sum(1))[..., None]
-    narrow = [part.astype(values.dtype) for part in weights]
-    mixed = contract("ksg,kse->kge", narrow[0], draft.prompt_values)
-    mixed += contract("krg,kre->kge", narrow[1], draft.values)
-    mixed += narrow[2].swapaxes(1, 2).astype(jnp.float32) * values[:, None].astype(jnp.float32)
-    return (mixed / total).astype(values.dtype)
+def _norm(config: DecoderConfig, x: Float[Array, "d b"], scale: Float[Array, "d"]) -> Float[Array, "d b"]:
+    return rms_norm(x, scale[:, None], config.norm_eps, axis=0)
+
+
+def _product(matrix: Matrix, x: Float[Array, "i b"]) -> Float[Array, "o b"]:
+    y = cast(Array, contract("oi,ib->ob", matrix.kernel, x).astype(x.dtype))
+    return y if matrix.bias is None else y + matrix.bias[:, None]

@@ -18,10 +18,10 @@ SAVED = ("query", "key", "value", "mixed", "log_sum", "mid", "gate", "up")
 cheaper to compute again than to write and read."""
 
 
-def rms_norm(x: Float[Array, "*b d"], scale: Float[Array, "d"], eps: float) -> Float[Array, "*b d"]:
-    """Divide by the root mean square over the last axis and scale (arXiv 1910.07467), in float32; keeps the dtype."""
+def rms_norm(x: Float[Array, "*n"], scale: Float[Array, "*#n"], eps: float, axis: int = -1) -> Float[Array, "*n"]:
+    """Divide by the root mean square over an axis and scale (arXiv 1910.07467), in float32; keeps the dtype."""
     wide = x.astype(jnp.float32)
-    normed = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
+    normed = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=axis, keepdims=True) + eps)
     return (normed * scale.astype(jnp.float32)).astype(x.dtype)
 
 

@@ -68,7 +68,10 @@ class Batch(NamedTuple):
 
 
 def plan_batches(
-    counts: Int[np.ndarray, "n"], lengths: Sequence[int], row_counts: Callable[[int], Sequence[int]]
+    counts: Int[np.ndarray, "n"],
+    lengths: Sequence[int],
+    row_counts: Callable[[int], Sequence[int]],
+    call_cost: int = _CALL_COST,
 ) -> Iterator[Batch]:
     """Groups rows that are read whole.
 
@@ -76,22 +79,29 @@ def plan_batches(
         counts: tokens of each row, in [1, lengths[-1]].
         lengths: rising numbers of columns to choose from.
         row_counts: rising numbers of rows to choose from, for a number of columns.
+        call_cost: what one more call costs beside its columns, in columns.
     """
     bucket = np.searchsorted(np.asarray(lengths), counts)
 
+    def calls_of(rows: int, columns: int) -> list[int]:
+        return _calls(rows, row_counts(columns), columns, call_cost)
+
     def cost(rows: int, columns: int) -> int:
-        calls = _calls(rows, row_counts(columns), columns)
-        return sum(calls) * columns + len(calls) * _CALL_COST
+        return _cost(calls_of(rows, columns), columns, call_cost)
 
     for low, high in _cheapest_groups(np.bincount(bucket, minlength=len(lengths)).tolist(), lengths, cost):
         members, columns = np.flatnonzero((bucket >= low) & (bucket < high)), lengths[high - 1]
         start = 0
-        for rows in _calls(len(members), row_counts(columns), columns):
+        for rows in calls_of(len(members), columns):
             yield Batch(members[start : start + rows], rows, columns)
             start += rows
 
 
-def _calls(rows: int, choices: Sequence[int], columns: int) -> list[int]:
+def _cost(calls: Sequence[int], columns: int, call_cost: int) -> int:
+    return sum(calls) * columns + len(calls) * call_cost
+
+
+def _calls(rows: int, choices: Sequence[int], columns: int, call_cost: int) -> list[int]:
     """Row counts of the calls that read so many rows at the least cost: with padding, or in smaller calls."""
     full, rest = divmod(rows, choices[-1])
     calls = [choices[-1]] * full
@@ -99,8 +109,8 @@ def _calls(rows: int, choices: Sequence[int], columns: int) -> list[int]:
         return calls
     options = [[at_least(choices, rest)]]
     if smaller := [choice for choice in choices if choice <= rest]:
-        options.append([smaller[-1], *_calls(rest - smaller[-1], choices, columns)])
-    return calls + min(options, key=lambda sizes: sum(sizes) * columns + len(sizes) * _CALL_COST)
+        options.append([smaller[-1], *_calls(rest - smaller[-1], choices, columns, call_cost)])
+    return calls + min(options, key=lambda sizes: _cost(sizes, columns, call_cost))
 
 
 def _cheapest_groups(

@@ -54,12 +54,17 @@ def init_store(config: DecoderConfig, slots: int, capacity: int, constrain: Cons
     return SlotStore(*(jnp.zeros(kept.shape, kept.dtype, device=place) for kept in (cache.keys, cache.values)))
 
 
-@partial(jax.jit, static_argnames="constrain", donate_argnames="store")
+@partial(jax.jit, static_argnames=("columns", "constrain"), donate_argnames="store")
 def copy_slots(
-    store: SlotStore, sources: Int[Array, "b"], targets: Int[Array, "b"], constrain: Constrain = unconstrained
+    store: SlotStore,
+    sources: Int[Array, "b"],
+    targets: Int[Array, "b"],
+    *,
+    columns: int,
+    constrain: Constrain = unconstrained,
 ) -> SlotStore:
-    """The store with slots copied, all at once; targets beyond the slots are dropped."""
-    copied = (kept.at[:, targets].set(kept[:, sources], mode="drop") for kept in store)
+    """The store with the first `columns` of slots copied, all at once; targets beyond the slots are dropped."""
+    copied = (kept.at[:, targets, :, :columns].set(kept[:, sources, :, :columns], mode="drop") for kept in store)
     return SlotStore(*(constrain(kept, _STORE_AXES) for kept in copied))
 
 
@@ -100,23 +105,22 @@ def load_drafts(
     store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int, room: int, dtype: str
 ) -> Drafts:
     """Drafts with nothing said after the prompts in the given slots, of which `window` columns are looked at."""
-    kinds, _, heads, _, width = store.keys.shape
-    empty = jnp.zeros((slots.shape[0], heads, room, width), dtype)
 
     def loaded(kept: Array, layer: int) -> Array:
         bits = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
-        return jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
+        prompts = jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
+        return jnp.pad(prompts, ((0, 0), (0, 0), (0, room), (0, 0)))
 
-    layers = (Draft(loaded(store.keys, layer), loaded(store.values, layer), empty, empty) for layer in range(kinds))
-    return Drafts(tuple(layers), lengths, jnp.zeros((), jnp.int32))
+    layers = (Draft(*(loaded(kept, layer) for kept in store)) for layer in range(store.keys.shape[0]))
+    return Drafts(tuple(layers), lengths, jnp.asarray(window, jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def save_said(store: SlotStore, slots: Int[Array, "b"], drafts: Drafts, real: Bool[Array, "b t"]) -> SlotStore:
     """The store with the tokens said behind the prompts of the rows' slots, those that are `real`."""
     columns = drafts.lengths[:, None] + jnp.arange(real.shape[1])
     keys, values = (
-        jnp.stack(kept).transpose(1, 3, 0, 2, 4)
-        for kept in ([draft.keys for draft in drafts.layers], [draft.values for draft in drafts.layers])
+        jnp.stack([draft[:, :, -real.shape[1] :] for draft in kept]).transpose(1, 3, 0, 2, 4)
+        for kept in zip(*drafts.layers, strict=True)
     )
     return _written(store, slots, keys, values, jnp.where(real, columns, store.keys.shape[3]))
 

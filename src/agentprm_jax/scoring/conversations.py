@@ -157,6 +157,7 @@ class ConversationReader:
                 self._store,
                 padded(sources[moved], size),
                 padded(slots[moved], size, self.sizes.slots),
+                columns=at_least(self.sizes.windows, int(matched[moved].max())),
                 constrain=self._constrain,
             )
         return slots, matched
