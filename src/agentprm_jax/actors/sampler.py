@@ -17,6 +17,7 @@ from agentprm_jax.actors.generation import Drawing, Drawn, Rules, copy_prompts, 
 from agentprm_jax.actors.stops import cut_at_stop, ending_tokens, stop_table
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
+from agentprm_jax.models.bits import narrow_as_bits
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.draft import lay_out
 from agentprm_jax.models.forward import Params
@@ -99,8 +100,8 @@ class NativeSampler:
         self.name = name
         self.config = config
         self.encoder = encoder
-        self._params = jax.tree.map(jnp.asarray, params)
-        self._speaker = lay_out(config, self._params)
+        on_device = jax.tree.map(jnp.asarray, params)
+        self._speaker, self._params = lay_out(config, on_device), narrow_as_bits(on_device)
         self._table = SlotTable(self.sampler_config.slots, self.sampler_config.capacity)
         self._store = init_prompts(config, self.sampler_config.slots, self.sampler_config.capacity)
         ends = ending_tokens(encoder, config.vocab_size, stop_tokens)

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from agentprm_jax.models.attention import Context, Past
+from agentprm_jax.models.bits import as_bits
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
 from agentprm_jax.models.parameters import Params, apply
@@ -88,5 +88,4 @@ def _written(
     store: Shaped[Array, "l b k s e"], new: Float[Array, "l b k t e"], columns: Int[Array, "b t"]
 ) -> Shaped[Array, "l b k s e"]:
     rows = jnp.arange(columns.shape[0])[:, None]
-    bits = jax.lax.bitcast_convert_type(new, store.dtype)
-    return store.at[:, rows, :, columns].set(bits.transpose(1, 3, 0, 2, 4), mode="drop")
+    return store.at[:, rows, :, columns].set(as_bits(new).transpose(1, 3, 0, 2, 4), mode="drop")

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Bool, Float, Int
 
+from agentprm_jax.models.bits import as_bits
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.layers import rms_norm, swiglu
 from agentprm_jax.models.lora_config import PROJECTIONS
@@ -50,7 +51,7 @@ class Layer(NamedTuple):
 class Speaker(NamedTuple):
     """A language model laid out for saying tokens, in the dtype of its activations."""
 
-    embedding: Array  # [v, d]
+    embedding: Array  # [v, d]; bits, as in `KVCache` and for its reason
     layers: tuple[Layer, ...]
     final_norm: Array  # [d]
     head: Array  # [v, d]
@@ -87,7 +88,7 @@ def lay_out(config: DecoderConfig, params: Params) -> Speaker:
     dtype = jnp.dtype(config.dtype)
     head = decoder["embedding"] if config.tied_embeddings else params["lm_head"]["kernel"]
     return Speaker(
-        decoder["embedding"].astype(dtype),
+        as_bits(decoder["embedding"].astype(dtype)),
         tuple(_laid_out(config.dtype, decoder["layers"], layer) for layer in range(config.layers)),
         decoder["final_norm"]["scale"],
         head.astype(dtype),
@@ -151,7 +152,7 @@ def say(
     columns = jnp.arange(drafts.layers[0].keys.shape[2])
     visible = (columns < drafts.lengths[:, None]) | ((columns >= drafts.window) & (columns <= column))
     place = _Place(cos, sin, column, visible[:, None, None])
-    x = as_columns(speaker.embedding[tokens])
+    x = as_columns(jax.lax.bitcast_convert_type(speaker.embedding[tokens], jnp.dtype(config.dtype)))
     extended = []
     for layer, draft in zip(speaker.layers, drafts.layers, strict=True):
         x, longer = _block(config, layer, x, draft, place)
@@ -180,9 +181,9 @@ def _block(
         queries = rms_norm(queries, layer.query_norm, config.norm_eps)
         keys = rms_norm(keys, layer.key_norm, config.norm_eps)
     queries, keys = (rotate(turned, place.cos, place.sin) for turned in (queries, keys))
-    new = Draft(keys[:, :, None], values[:, :, None])
     longer = Draft(
-        *(jax.lax.dynamic_update_slice_in_dim(old, one, place.column, 2) for old, one in zip(draft, new, strict=True))
+        jax.lax.dynamic_update_slice_in_dim(draft.keys, keys[:, :, None], place.column, axis=2),
+        jax.lax.dynamic_update_slice_in_dim(draft.values, values[:, :, None], place.column, axis=2),
     )
     middle = x + _product(layer.out, _attended(config, queries, longer, place.visible))
     gate, up = jnp.split(_product(layer.gate_and_up, _norm(config, middle, layer.mlp_norm)), 2)

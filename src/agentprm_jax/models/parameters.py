@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, PRNGKeyArray
 
+from agentprm_jax.models.bits import as_floats
+
 Params = dict[str, Any]
 Initializer = Callable[..., Array]
 
@@ -18,14 +20,18 @@ LORA_A, LORA_B = "lora_a", "lora_b"
 def declare(
     module: nn.Module, name: str, init: Initializer, shape: tuple[int, ...], axes: tuple[str, ...], dtype: str
 ) -> Array:
-    """A parameter of a module, with the logical name of each of its axes, for use inside its `__call__`."""
+    """A parameter of a module, with the logical name of each of its axes, for use inside its `__call__`.
+
+    It may be given as its bits, see `narrow_as_bits`.
+    """
     boxed = nn.with_logical_partitioning(init, axes)
-    return cast(Array, module.param(name, boxed, shape, jnp.dtype(dtype)))
+    return as_floats(cast(Array, module.param(name, boxed, shape, jnp.dtype(dtype))))
 
 
 def given(module: nn.Module, name: str) -> Array | None:
     """A parameter that a module uses where it is given, and does without where it is not; for use in its `__call__`."""
-    return cast(Array, module.get_variable("params", name))
+    parameter = cast(Array | None, module.get_variable("params", name))
+    return None if parameter is None else as_floats(parameter)
 
 
 def init_boxed(module: nn.Module, key: PRNGKeyArray, *inputs: Any) -> Params:

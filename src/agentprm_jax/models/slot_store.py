@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from agentprm_jax.models.attention import Context, Past
+from agentprm_jax.models.bits import as_bits
 from agentprm_jax.models.cache import init_cache
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
@@ -96,7 +97,7 @@ def read_into_slots(
     context = Context(cos, sin, None, reading.begin if window else None, reading.branches)
     hidden, present = apply(Decoder(config, constrain), decoder, reading.tokens, past, context)
     # In the order that a gather of columns has: row, column, layer, head, element.
-    keys, values = (new.transpose(1, 3, 0, 2, 4) for new in present)
+    keys, values = (as_bits(new).transpose(1, 3, 0, 2, 4) for new in present)
     targets = jnp.where(steps < reading.counts[:, None], columns, store.keys.shape[3])
     return hidden, _written(store, reading.slots, keys, values, targets, constrain)
 
@@ -107,9 +108,9 @@ def load_drafts(
     """Drafts with nothing said after the prompts in the given slots, of which `window` columns are looked at."""
 
     def loaded(kept: Array, layer: int) -> Array:
-        bits = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
-        prompts = jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
-        return jnp.pad(prompts, ((0, 0), (0, 0), (0, room), (0, 0)))
+        prompts = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
+        roomy = jnp.pad(prompts, ((0, 0), (0, 0), (0, room), (0, 0)))
+        return jax.lax.bitcast_convert_type(roomy, jnp.dtype(dtype))
 
     layers = (Draft(*(loaded(kept, layer) for kept in store)) for layer in range(store.keys.shape[0]))
     return Drafts(tuple(layers), lengths, jnp.asarray(window, jnp.int32), jnp.zeros((), jnp.int32))
@@ -119,7 +120,7 @@ def save_said(store: SlotStore, slots: Int[Array, "b"], drafts: Drafts, real: Bo
     """The store with the tokens said behind the prompts of the rows' slots, those that are `real`."""
     columns = drafts.lengths[:, None] + jnp.arange(real.shape[1])
     keys, values = (
-        jnp.stack([draft[:, :, -real.shape[1] :] for draft in kept]).transpose(1, 3, 0, 2, 4)
+        jnp.stack([as_bits(draft[:, :, -real.shape[1] :]) for draft in kept]).transpose(1, 3, 0, 2, 4)
         for kept in zip(*drafts.layers, strict=True)
     )
     return _written(store, slots, keys, values, jnp.where(real, columns, store.keys.shape[3]))
@@ -144,7 +145,7 @@ def _written(
     places = (slice(None), slots[:, None], slice(None), columns)
 
     def saved(kept: Array, new: Array) -> Array:
-        bits = constrain(jax.lax.bitcast_convert_type(new, kept.dtype), (None, None, None, "kv_heads", None))
+        bits = constrain(new, (None, None, None, "kv_heads", None))
         return constrain(kept.at[places].set(bits, mode="drop"), _STORE_AXES)
 
     return SlotStore(saved(store.keys, keys), saved(store.values, values))
