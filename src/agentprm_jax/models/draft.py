@@ -181,10 +181,7 @@ def _block(
         queries = rms_norm(queries, layer.query_norm, config.norm_eps)
         keys = rms_norm(keys, layer.key_norm, config.norm_eps)
     queries, keys = (rotate(turned, place.cos, place.sin) for turned in (queries, keys))
-    longer = Draft(
-        jax.lax.dynamic_update_slice_in_dim(draft.keys, keys[:, :, None], place.column, axis=2),
-        jax.lax.dynamic_update_slice_in_dim(draft.values, values[:, :, None], place.column, axis=2),
-    )
+    longer = Draft(_written(draft.keys, keys, place.column), _written(draft.values, values, place.column))
     middle = x + _product(layer.out, _attended(config, queries, longer, place.visible))
     gate, up = jnp.split(_product(layer.gate_and_up, _norm(config, middle, layer.mlp_norm)), 2)
     return middle + _product(layer.down, swiglu(gate, up)), longer
@@ -201,6 +198,14 @@ def _attended(
     mixed = contract("bkgs,bkse->bkge", weights.astype(queries.dtype), draft.values)
     mixed = (mixed / weights.sum(-1, keepdims=True)).astype(queries.dtype)
     return mixed.transpose(1, 2, 3, 0).reshape(-1, len(queries))
+
+
+def _written(
+    kept: Float[Array, "b k s e"], new: Float[Array, "b k e"], column: Int[Array, ""]
+) -> Float[Array, "b k s e"]:
+    """The array with one column written, in place."""
+    written = jax.lax.dynamic_update_slice_in_dim(as_bits(kept), as_bits(new)[:, :, None], column, axis=2)
+    return jax.lax.bitcast_convert_type(written, kept.dtype)
 
 
 def _norm(config: DecoderConfig, x: Float[Array, "d b"], scale: Float[Array, "d"]) -> Float[Array, "d b"]:

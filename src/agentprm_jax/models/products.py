@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+_PARTS = 8  # as many as devices may share the columns of a matrix
+
 
 def contract(equation: str, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "..."]:
     """Einsum of two arrays of the same dtype, accumulated and returned in float32."""
@@ -41,7 +43,23 @@ def _product_backward(
     x, kernel = residuals
     rounded = cotangent.astype(x.dtype)
     for_x = contract("no,io->ni", rounded, kernel.astype(x.dtype)).astype(x.dtype)
-    return for_x, contract("ni,no->io", x, rounded).astype(kernel.dtype)
+    for_kernel = jax.lax.platform_dependent(x, rounded, cpu=_sum_over_copied_rows, default=_sum_over_rows)
+    return for_x, for_kernel.astype(kernel.dtype)
+
+
+def _sum_over_rows(x: Float[Array, "n i"], y: Float[Array, "n o"]) -> Float[Array, "i o"]:
+    return contract("ni,no->io", x, y)
+
+
+def _sum_over_copied_rows(x: Float[Array, "n i"], y: Float[Array, "n o"]) -> Float[Array, "i o"]:
+    """The sum over rows as a product of rows by columns, the only one that XLA's CPU compiler computes in bfloat16.
+
+    A mere transpose it would take back into the product. Cut in parts, columns that devices share stay where they are.
+    """
+    if x.dtype != jnp.bfloat16 or x.shape[1] % _PARTS:
+        return _sum_over_rows(x, y)
+    parts = x.reshape(x.shape[0], _PARTS, -1).transpose(1, 2, 0)
+    return contract("in,no->io", parts.reshape(x.shape[1], x.shape[0]), y)
 
 
 _product.defvjp(_product_forward, _product_backward)
