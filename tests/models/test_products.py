@@ -36,3 +36,9 @@ def test_the_result_has_the_dtype_asked_for_and_float32_is_not_rounded_on_the_wa
     exact = x.astype(jnp.float32) @ kernel.astype(jnp.bfloat16).astype(jnp.float32)
     assert product(x, kernel, jnp.dtype("bfloat16")).dtype == jnp.bfloat16
     np.testing.assert_allclose(wide, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_for_a_kernel_may_be_wanted_transposed():
+    x, kernel = operands(jnp.bfloat16)
+    gradient = jax.grad(lambda k: jnp.sum(product(x, k, jnp.dtype("bfloat16")).astype(jnp.float32) ** 2))
+    np.testing.assert_allclose(jax.jit(lambda k: gradient(k).T)(kernel), jax.jit(gradient)(kernel).T, rtol=1e-6)

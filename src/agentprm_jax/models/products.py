@@ -55,11 +55,12 @@ def _sum_over_copied_rows(x: Float[Array, "n i"], y: Float[Array, "n o"]) -> Flo
     """The sum over rows as a product of rows by columns, the only one that XLA's CPU compiler computes in bfloat16.
 
     A mere transpose it would take back into the product. Cut in parts, columns that devices share stay where they are.
+    The barrier keeps it from a product whose result is laid out the other way round, which it then refuses to run.
     """
     if x.dtype != jnp.bfloat16 or x.shape[1] % _PARTS:
         return _sum_over_rows(x, y)
     parts = x.reshape(x.shape[0], _PARTS, -1).transpose(1, 2, 0)
-    return contract("in,no->io", parts.reshape(x.shape[1], x.shape[0]), y)
+    return jax.lax.optimization_barrier(contract("in,no->io", parts.reshape(x.shape[1], x.shape[0]), y))
 
 
 _product.defvjp(_product_forward, _product_backward)
