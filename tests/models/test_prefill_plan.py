@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,3 +62,11 @@ def test_every_row_stands_in_one_batch_that_has_room_for_it(new):
     for batch in found:
         assert new[batch.members].max() <= batch.columns
         assert len(batch.members) <= batch.rows in (1, 64 // batch.columns)
+
+
+@pytest.mark.parametrize(("call_cost", "columns"), [(0, [8, 32]), (10_000, [32])])
+def test_rows_of_different_lengths_are_read_together_where_a_call_costs_much(call_cost, columns):
+    counts = np.array([5, 20, 5, 20, 5, 20])
+    batches = list(plan_batches(counts, (8, 32), lambda _: (4, 8), call_cost))
+    assert [batch.columns for batch in batches] == columns
+    assert sorted(np.concatenate([batch.members for batch in batches]).tolist()) == list(range(6))
