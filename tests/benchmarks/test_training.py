@@ -119,4 +119,5 @@ class TestTheirs:
             one._differentiate(one._updates[0])
         pairs = zip(whole._model.parameters(), parts._model.parameters(), strict=True)
         for one, other in pairs:
-            np.testing.assert_allclose(one.grad.numpy(), other.grad.numpy(), atol=1e-6)
+            # float32 sums in another order, which processors round differently
+            np.testing.assert_allclose(one.grad.numpy(), other.grad.numpy(), rtol=1e-5, atol=1e-6)
