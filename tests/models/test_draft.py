@@ -48,6 +48,18 @@ def test_in_bfloat16_what_is_said_stays_near_the_whole():
     np.testing.assert_allclose(hidden.T.astype(jnp.float32), exact, atol=0.1)  # 8-bit numbers of size up to 3
 
 
+def test_in_bfloat16_no_matrix_is_widened_to_float32():
+    half = replace(NORMED, embed=64, mlp=96, head_dim=16, dtype="bfloat16")
+    params, tokens = language_model(half), random_tokens(3, 12)
+    speaker, drafts = lay_out(half, params), drafts_of(half, params["decoder"], tokens)
+    program = jax.jit(say, static_argnums=0).lower(half, speaker, drafts, tokens[:, 0]).compile().as_text()
+    first = speaker.layers[0]
+    for kernel in (first.heads.kernel, first.out.kernel, first.gate_and_up.kernel, first.down.kernel):
+        shape = ",".join(map(str, kernel.shape))
+        assert f"bf16[{shape}]" in program
+        assert f"f32[{shape}]" not in program
+
+
 @pytest.mark.parametrize("config", [PLAIN, NORMED], ids=["tied", "untied"])
 def test_the_logits_of_the_next_token_are_those_of_the_model(config):
     params, hidden = language_model(config), np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
