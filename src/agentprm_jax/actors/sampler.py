@@ -18,16 +18,15 @@ from agentprm_jax.actors.stops import cut_at_stop, ending_tokens, stop_table
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
 from agentprm_jax.models.bits import narrow_as_bits
+from agentprm_jax.models.call_plan import READ_COST, Pass, at_least, plan_batches, plan_passes
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.draft import lay_out
 from agentprm_jax.models.forward import Params
-from agentprm_jax.models.prefill_plan import Pass, at_least, plan_batches, plan_passes
 from agentprm_jax.models.slot_store import Reading
 from agentprm_jax.models.slots import Prompts, SlotTable
 
 _CACHED_TEXTS = 1 << 16
 _DRAW_COST = 4096  # what drawing in one more part costs beside the columns that its rows look at, in columns
-_READ_COST = 256  # what reading a beginning apart costs beside its tokens, in tokens
 _FEWEST_DRAWN = 2  # for a single row XLA's CPU compiler widens bfloat16 weights to float32 in every step
 
 
@@ -243,8 +242,8 @@ class NativeSampler:
     def _read(self, prompts: Prompts, window: int) -> Int[np.ndarray, "n"]:
         """Brings prompts into slots and returns which."""
         sources, matched = self._table.match(prompts)
-        shared, apart = _shared_beginning(prompts), 0
-        if np.maximum(shared - matched, 0).sum() > shared + _READ_COST:
+        shared, apart = prompts.shared(), 0
+        if np.maximum(shared - matched, 0).sum() > shared + READ_COST:
             self._read(Prompts.from_keys([prompts.keys[0][: 4 * shared]]), window)
             sources, matched = self._table.match(prompts)
             apart = shared
@@ -340,13 +339,6 @@ def _sayable_tokens(encoder: ChatEncoder, ends: Bool[np.ndarray, "v"]) -> Bool[n
     special = [index for index, token in encoder.tokenizer.added_tokens_decoder.items() if token.special]
     sayable[special] = False
     return sayable | ends
-
-
-def _shared_beginning(prompts: Prompts) -> int:
-    """Number of tokens that all prompts begin with."""
-    shortest = int(prompts.lengths.min())
-    differs = (prompts.tokens[:, :shortest] != prompts.tokens[0, :shortest]).any(axis=0)
-    return int(differs.argmax()) if differs.any() else shortest
 
 
 def _padded(rows: np.ndarray, size: int, dtype: type = np.int32) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Floats as their bits.
 
 XLA's CPU compiler widens bfloat16 to float32 where it only moves numbers: all of an array of which it takes a slice, in
-every call, and the whole of one into which it writes a row. Unsigned integers of the same width it leaves alone.
+every call, and the whole of one into which it writes or scatters a row. Unsigned integers of the same width it leaves
+alone.
 """
 
 from typing import Any
@@ -11,9 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 
+def bits_dtype(dtype: str | jnp.dtype) -> jnp.dtype:
+    """The unsigned integers as wide as floats of a dtype."""
+    return jnp.dtype(f"uint{8 * jnp.dtype(dtype).itemsize}")
+
+
 def as_bits(numbers: Shaped[Array, "*n"]) -> Shaped[Array, "*n"]:
     """The bits of floats, as unsigned integers of the same width."""
-    return jax.lax.bitcast_convert_type(numbers, jnp.dtype(f"uint{8 * numbers.dtype.itemsize}"))
+    return jax.lax.bitcast_convert_type(numbers, bits_dtype(numbers.dtype))
 
 
 def narrow_as_bits(params: Any) -> Any:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from agentprm_jax.models.attention import Context, Past
-from agentprm_jax.models.bits import as_bits
+from agentprm_jax.models.bits import as_bits, bits_dtype
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
 from agentprm_jax.models.parameters import Params, apply
@@ -17,8 +17,7 @@ from agentprm_jax.models.rope import rotation
 class KVCache(NamedTuple):
     """Keys and values of the tokens that each row has seen; columns from `lengths` on are not visible to anything.
 
-    Numbers of the config's dtype are kept as their bits, in unsigned integers of the same width: XLA's CPU compiler
-    widens to float32 whatever it scatters in bfloat16, so that appending one token would convert the cache twice.
+    Numbers of the config's dtype are kept as their bits, see `models.bits`.
     """
 
     keys: Array  # [l, b, k, s, e], rotated
@@ -34,7 +33,7 @@ class KVCache(NamedTuple):
 def init_cache(config: DecoderConfig, rows: int, capacity: int) -> KVCache:
     """An empty cache for `rows` sequences of at most `capacity` tokens."""
     shape = (config.layers, rows, config.kv_heads, capacity, config.head_dim)
-    dtype = jnp.dtype(f"uint{8 * jnp.dtype(config.dtype).itemsize}")
+    dtype = bits_dtype(config.dtype)
     return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((rows,), jnp.int32))
 
 

@@ -51,7 +51,7 @@ class Layer(NamedTuple):
 class Speaker(NamedTuple):
     """A language model laid out for saying tokens, in the dtype of its activations."""
 
-    embedding: Array  # [v, d]; bits, as in `KVCache` and for its reason
+    embedding: Array  # [v, d]; bits, see `models.bits`
     layers: tuple[Layer, ...]
     final_norm: Array  # [d]
     head: Array  # [v, d]

@@ -1,6 +1,6 @@
 """The cache slots on the device: keys and values of conversations that are kept between calls.
 
-They are kept as bits, as in `KVCache` and for its reason.
+They are kept as bits, see `models.bits`.
 """
 
 from functools import partial

@@ -29,6 +29,12 @@ class Prompts(NamedTuple):
         tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = np.frombuffer(b"".join(keys), np.int32)
         return cls(tokens, lengths, keys)
 
+    def shared(self) -> int:
+        """Number of tokens that all prompts begin with."""
+        shortest = int(self.lengths.min())
+        differs = (self.tokens[:, :shortest] != self.tokens[0, :shortest]).any(axis=0)
+        return int(differs.argmax()) if differs.any() else shortest
+
     def take(self, places: Int[np.ndarray, "m"]) -> "Prompts":
         """Some of the prompts."""
         return Prompts(self.tokens[places], self.lengths[places], [self.keys[place] for place in places.tolist()])

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, Int32
 
+from agentprm_jax.models.call_plan import at_least, plan_batches
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, values_of
 from agentprm_jax.models.placement import Constrain, in_equal_parts, unconstrained
-from agentprm_jax.models.prefill_plan import at_least, plan_batches
 from agentprm_jax.models.slot_store import Reading, SlotStore, copy_slots, init_store, read_into_slots
 from agentprm_jax.models.slots import Prompts, SlotTable
 from agentprm_jax.scoring.pieces import MOST_COLUMNS, Layout, Piece, cut_pieces, lay_out

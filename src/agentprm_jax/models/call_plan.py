@@ -1,4 +1,4 @@
-"""Which rows of new tokens are read together, so that little is padding and few shapes are compiled."""
+"""Which rows go together in one call of the model, so that little is padding and few shapes are compiled."""
 
 import bisect
 from collections.abc import Callable, Iterator, Sequence
@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-# What one more call of the model costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few.
-_CALL_COST = 256
+READ_COST = 256
+"""What one more call that reads costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few."""
 
 
 class Pass(NamedTuple):
@@ -71,12 +71,12 @@ def plan_batches(
     counts: Int[np.ndarray, "n"],
     lengths: Sequence[int],
     row_counts: Callable[[int], Sequence[int]],
-    call_cost: int = _CALL_COST,
+    call_cost: int = READ_COST,
 ) -> Iterator[Batch]:
-    """Groups rows that are read whole.
+    """Groups rows by their columns.
 
     Args:
-        counts: tokens of each row, in [1, lengths[-1]].
+        counts: columns that each row needs, in [1, lengths[-1]].
         lengths: rising numbers of columns to choose from.
         row_counts: rising numbers of rows to choose from, for a number of columns.
         call_cost: what one more call costs beside its columns, in columns.

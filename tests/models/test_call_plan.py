@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentprm_jax.models.prefill_plan import at_least, plan_batches, plan_passes
+from agentprm_jax.models.call_plan import at_least, plan_batches, plan_passes
 
 LENGTHS, ROWS = (4, 8, 32), (2, 8, 16)
 counts = st.lists(st.integers(1, 100), min_size=1, max_size=16)
