@@ -43,6 +43,13 @@ def test_the_vote_goes_to_the_state_in_which_most_samples_finish():
     assert chosen("most_frequent_final_state", pool) == [1.0, 0.0]
 
 
+def test_a_state_of_compact_babyai_is_the_same_whenever_it_was_reached():
+    red, blue = "red ball 1 a1 c0 hold nothing", "blue key 1 a2 l1 hold nothing"
+    finals = [[f"goal go to red ball t0 {red}", f"t3 {red}", f"t5 no {red}", f"t2 {blue}", f"t2 {blue}"]]
+    pool = make_pool([[1.0, 1.0, 1.0, 0.0, 0.0]], [[1, 4, 6, 3, 3]], finals=finals)
+    assert chosen("most_frequent_final_state", pool) == [1.0]
+
+
 def test_samples_that_were_cut_off_have_no_vote():
     finals = [["red", "blue", "blue"]]
     ended = [["terminated", "truncated", "truncated"]]

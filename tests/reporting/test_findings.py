@@ -1,5 +1,6 @@
 """Laws of value metrics, findings and bars."""
 
+import dataclasses
 import json
 
 import msgspec
@@ -201,7 +202,19 @@ def test_a_single_sample_of_each_task_has_no_others():
 
 def test_the_bars_on_ranking_say_what_can_be_reached():
     bar = next(bar for bar in quickstart_bars(findings()) if "step 3" in bar.name)
-    assert f"same actions give {findings().same_actions.step_auc(2).value:.3f}" in bar.detail
+    estimate = findings().same_actions.step_auc(2)
+    assert f"same actions give {estimate.value:.3f} ± {estimate.stderr_tasks:.3f}" in bar.detail
+
+
+def test_bars_whose_searches_were_not_measured_are_missed_and_not_left_out():
+    found = findings()
+    alone = Findings(dataclasses.replace(found.measured, sizes=(1, 4), beams=()))
+    bars = {bar.name: bar for bar in quickstart_bars(alone) if "standard errors" in bar.name}
+    assert [name.split(" by")[0] for name in bars] == [
+        "AgentPRM above every control at BoN@8",
+        "AgentPRM above ORM at the mean over beams",
+    ]
+    assert not any(bar.passed for bar in bars.values())
 
 
 def test_bars_pass_where_the_figures_pass_and_only_there():

@@ -42,17 +42,17 @@ def _no_leak(findings: Findings) -> Iterator[Check]:
 def _ranking(findings: Findings) -> Iterator[Check]:
     for title, bar, figure in (
         ("AUC within a task at step 3", AUC_AT_STEP_3, lambda m: m.step_auc(2)),
-        ("AUC within a task over steps that are not finish", AUC_NOT_FINISH, lambda m: m.mean_auc(finish=False)),
+        ("AUC within a task, pooled over steps that are not finish", AUC_NOT_FINISH, lambda m: m.mean_auc(finish=False)),
     ):
         name = f"{title}: the best PRM has at least {bar:.2f}"
         estimates = {method: figure(findings.metrics(method)) for method in findings.methods}
-        found = {method: estimate.value for method, estimate in estimates.items() if estimate is not None}
+        found = {method: estimate for method, estimate in estimates.items() if estimate is not None}
         if not found:
             yield Check(name=name, passed=False, detail="too few tasks have samples that differ in outcome")
             continue
-        best = max(found, key=lambda method: found[method])
-        detail = f"{found[best]:.3f} ({method_label(best)}){_reachable(findings, figure)}"
-        yield Check(name=name, passed=found[best] >= bar, detail=detail)
+        best = max(found, key=lambda method: found[method].value)
+        detail = f"{_with_stderr(found[best])} ({method_label(best)}){_reachable(findings, figure)}"
+        yield Check(name=name, passed=found[best].value >= bar, detail=detail)
 
 
 def _reachable(findings: Findings, figure: Callable[[ValueMetrics], Estimate | None]) -> str:
@@ -60,21 +60,29 @@ def _reachable(findings: Findings, figure: Callable[[ValueMetrics], Estimate | N
     given = None if findings.same_actions is None else figure(findings.same_actions)
     if given is None:
         return ""
-    return f"; other samples of the same tasks that took the same actions give {given.value:.3f}"
+    return f"; other samples of the same tasks that took the same actions give {_with_stderr(given)}"
+
+
+def _with_stderr(estimate: Estimate) -> str:
+    """The figure and its standard error over tasks."""
+    return f"{estimate.value:.3f}" + ("" if estimate.stderr_tasks is None else f" ± {estimate.stderr_tasks:.3f}")
 
 
 def _best_of_n(findings: Findings) -> Iterator[Check]:
-    if not findings.has(findings.subject, AT):
+    able = [name for name in findings.controls if findings.has(name, AT)]
+    if not findings.has(findings.subject, AT) or not able:
+        yield _unmeasured(findings.subject, "every control", "BoN@8")
         return
-    for control in findings.controls:
-        if findings.has(control, AT):
-            yield _above(findings, findings.subject, control, [AT], "BoN@8")
+    for control in able:
+        yield _above(findings, findings.subject, control, [AT], "BoN@8")
 
 
 def _beam(findings: Findings) -> Iterator[Check]:
     beams = [column for column in findings.columns if column.startswith("beam_")]
     if beams and all(findings.has(name, column) for name in (findings.subject, "orm") for column in beams):
         yield _above(findings, findings.subject, "orm", beams, "the mean over beams")
+    else:
+        yield _unmeasured(findings.subject, "orm", "the mean over beams")
 
 
 def _above(findings: Findings, a: str, b: str, columns: list[str], where: str) -> Check:
@@ -82,10 +90,19 @@ def _above(findings: Findings, a: str, b: str, columns: list[str], where: str) -
     right = np.mean([findings.outcomes(b, column) for column in columns], axis=0)
     difference = paired_bootstrap(left, right, seed=0)
     return Check(
-        name=f"{method_label(a)} above {method_label(b)} at {where} by more than {STANDARD_ERRORS:.0f} standard errors",
+        name=_title(a, b, where),
         passed=difference.value > STANDARD_ERRORS * difference.stderr,
         detail=_in_standard_errors(difference),
     )
+
+
+def _unmeasured(a: str, b: str, where: str) -> Check:
+    """A bar that nothing was measured for counts as missed."""
+    return Check(name=_title(a, b, where), passed=False, detail="this evaluation measured one of them or neither")
+
+
+def _title(a: str, b: str, where: str) -> str:
+    return f"{method_label(a)} above {method_label(b)} at {where} by more than {STANDARD_ERRORS:.0f} standard errors"
 
 
 def _in_standard_errors(difference: Difference) -> str:

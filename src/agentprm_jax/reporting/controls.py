@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -13,6 +14,9 @@ from agentprm_jax.reporting.pool import Pool
 
 LENGTH_CONTROLS = ("shortest", "longest", "earliest_finish", "any_finish")
 """Controls that look at lengths and endings alone; in an honest setting they choose no better than at random."""
+
+_NOT_STATE = re.compile(r"^(?:goal .*? )?t\d+ (?:no )?")
+"""Mission, round and refusal before the scene in BabyAI's compact text."""
 
 
 def random_choice(pool: Pool) -> Float[np.ndarray, "task n"]:
@@ -41,7 +45,7 @@ def earliest_finish(pool: Pool) -> Float[np.ndarray, "task n"]:
 
 
 def most_frequent_final_state(pool: Pool) -> Float[np.ndarray, "task n"]:
-    """The share of the task's samples that declared the end in the same final state (as last observed).
+    """The share of the task's samples that declared the end in the same final state, as last observed in any round.
 
     A vote over states instead of answers. Counts come from the whole pool whatever N is, which favours the control.
     """
@@ -60,7 +64,7 @@ CONTROLS: dict[str, Callable[[Pool], Float[np.ndarray, "task n"]]] = {
 
 
 def _votes(group: tuple[Trajectory, ...]) -> list[float]:
-    finals = [_last_observation(trajectory) for trajectory in group]
+    finals = [_final_state(trajectory) for trajectory in group]
     counted = [final for final, t in zip(finals, group, strict=True) if t.ended == "terminated"]
     counts = Counter(counted)
     return [
@@ -69,7 +73,8 @@ def _votes(group: tuple[Trajectory, ...]) -> list[float]:
     ]
 
 
-def _last_observation(trajectory: Trajectory) -> str:
-    """What was seen before the last action."""
+def _final_state(trajectory: Trajectory) -> str:
+    """What was seen before the last action, whenever that was."""
     seen = trajectory.conversation(len(trajectory.rewards) - 1)
-    return next((message.content for message in reversed(seen) if message.role == "user"), "")
+    last = next((message.content for message in reversed(seen) if message.role == "user"), "")
+    return _NOT_STATE.sub("", last)

@@ -41,9 +41,10 @@ def collect(
     `extra["ended_by"]`. One that the actor leaves without an answer is started anew, and left out after `attempts`
     starts; one whose first action has no room in the context is left out at once. The others do not notice.
 
-    An ended episode hands its place to the next one, so the actor's batch stays full until the last tasks. A trajectory
-    depends on (task, sample, seed) and not on what else is in the batch, so that an interrupted collection continues by
-    passing the ids that are already written as `done`.
+    An ended episode hands its place to the next one, so the actor's batch stays full until the last tasks. The random
+    numbers of a trajectory depend on (task, sample, seed) and not on what else is in the batch, so that an interrupted
+    collection continues by passing the ids that are already written as `done`. Batches of other sizes may round
+    bfloat16 products otherwise, so a token that lies between two may come out as the other.
 
     Args:
         tasks: task ids of the environment.

@@ -157,7 +157,8 @@ class PrmObjectiveConfig:
     gamma: float = 1.0
     """Discount per step, in [0, 1]."""
     lam: float = 0.95
-    """GAE's lambda, in [0, 1]: 1 labels every step with the outcome, 0 with the next promise."""
+    """GAE's lambda, in [0, 1]: 1 labels every step with the discounted outcome; 0 labels every step before the last
+    with its own discounted promise, so that with gamma 1 only the last step learns."""
     beta: float = 1.0
     """Weight of the progress loss, at least 0."""
     progress: Progress = "gae"
