@@ -10,7 +10,7 @@ from made_examples import Listed
 
 from agentprm_jax.data.batch import Example
 from agentprm_jax.data.encode import EncodedTrajectory
-from agentprm_jax.data.packing import ROW_LENGTHS, PackedRows, assign_rows, choose_length, pack
+from agentprm_jax.data.packing import ROW_LENGTHS, PackedRows, assign_rows, assign_rows_of_lengths, choose_length, pack
 
 quick = settings(deadline=None, max_examples=100)
 lengths_up_to_64 = st.lists(st.integers(0, 64), max_size=40)
@@ -77,6 +77,23 @@ def test_realistic_lengths_leave_little_padding():
         length = choose_length(lengths.tolist())
         rows = list(assign_rows(lengths.tolist(), length))
         assert 1 - lengths.sum() / (len(rows) * length) < 0.05
+
+
+@quick
+@given(st.lists(st.integers(1, 200), max_size=40))
+def test_rows_of_several_lengths_hold_every_example_once_in_the_shortest_row_for_its_longest(lengths):
+    choices = (16, 24, 32, 64)
+    groups = assign_rows_of_lengths(lengths, choices)
+    assert sorted(place for rows in groups.values() for row in rows for place in row) == list(range(len(lengths)))
+    for length, rows in groups.items():
+        for held in ([lengths[place] for place in row] for row in rows):
+            assert sum(held) <= length
+            able = [choice for choice in choices if choice >= max(held)]
+            assert length == (able[0] if able else -(-max(held) // 64) * 64)
+
+
+def test_short_examples_fill_up_the_rows_of_long_ones():
+    assert assign_rows_of_lengths([20, 40, 24, 8], (32, 64)) == {64: [[1, 2]], 32: [[0, 3]]}
 
 
 def test_the_segments_of_a_row_are_its_members_in_order():

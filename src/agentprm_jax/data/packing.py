@@ -2,7 +2,7 @@
 
 import bisect
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -168,10 +168,35 @@ def assign_rows(
     """
     for start in range(0, len(lengths), window):
         part = np.asarray(lengths[start : start + window]).tolist()
-        yield from (sorted(start + place for place in row) for row in _best_fit(part, length, max_segments))
+        rows = _best_fit(part, lambda _: length, max_segments)
+        yield from (sorted(start + place for place in row) for row in rows)
 
 
-def _best_fit(lengths: Sequence[int], length: int, max_segments: int | None) -> list[list[int]]:
+def assign_rows_of_lengths(lengths: Sequence[int], choices: Sequence[int]) -> dict[int, list[list[int]]]:
+    """Best-fit decreasing over rows of several lengths: a row is as long as the first choice that holds its longest.
+
+    Short rows cost attention less, and what is shorter than the rest of a row fills it up.
+
+    Args:
+        lengths: Tokens of each example.
+        choices: Rising row lengths; beyond the last one a row's length is a multiple of it.
+
+    Returns:
+        For each length of row, its rows: the places of their examples in ``lengths``, in increasing order.
+    """
+
+    def opened(needed: int) -> int:
+        found = bisect.bisect_left(choices, needed)
+        return choices[found] if found < len(choices) else -(-needed // choices[-1]) * choices[-1]
+
+    groups: dict[int, list[list[int]]] = {}
+    for row in _best_fit(lengths, opened, None):
+        groups.setdefault(opened(lengths[row[0]]), []).append(sorted(row))
+    return groups
+
+
+def _best_fit(lengths: Sequence[int], length_for: Callable[[int], int], max_segments: int | None) -> list[list[int]]:
+    """Rows whose first example is their longest; `length_for` says how long a row is opened for it."""
     rows: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (free tokens, row) of the rows that can take more, sorted
     for place in np.argsort(-np.asarray(lengths, np.int64), kind="stable").tolist():
@@ -179,7 +204,7 @@ def _best_fit(lengths: Sequence[int], length: int, max_segments: int | None) -> 
         if found < len(room):
             free, row = room.pop(found)
         else:
-            free, row = length, len(rows)
+            free, row = length_for(lengths[place]), len(rows)
             rows.append([])
         rows[row].append(place)
         if max_segments is None or len(rows[row]) < max_segments:

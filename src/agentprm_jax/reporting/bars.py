@@ -42,7 +42,11 @@ def _no_leak(findings: Findings) -> Iterator[Check]:
 def _ranking(findings: Findings) -> Iterator[Check]:
     for title, bar, figure in (
         ("AUC within a task at step 3", AUC_AT_STEP_3, lambda m: m.step_auc(2)),
-        ("AUC within a task, pooled over steps that are not finish", AUC_NOT_FINISH, lambda m: m.mean_auc(finish=False)),
+        (
+            "AUC within a task, pooled over steps that are not finish",
+            AUC_NOT_FINISH,
+            lambda m: m.mean_auc(finish=False),
+        ),
     ):
         name = f"{title}: the best PRM has at least {bar:.2f}"
         estimates = {method: figure(findings.metrics(method)) for method in findings.methods}

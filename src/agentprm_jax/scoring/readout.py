@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from agentprm_jax.data.encode import EncodedTrajectory
-from agentprm_jax.data.packing import ROW_LENGTHS, assign_rows
+from agentprm_jax.data.packing import assign_rows_of_lengths
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, gather_tokens, hidden_states, values_of
 from agentprm_jax.models.placement import Constrain, in_equal_parts, row_parts, unconstrained
 
-_SHORTEST_ROW = 256
+_ROW_LENGTHS = (256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768)
 
 
 class ReadoutRows(NamedTuple):
@@ -48,9 +48,9 @@ def read_values(
     """The value at every read-out of every trajectory.
 
     One forward pass values all steps of the trajectories in it. Shapes come from a closed set: trajectories share rows
-    of a standard length, a batch is full or a quarter or a sixteenth of that (rounded up where a mesh cuts it into
-    equal parts), and its rows have room for a power of two of read-outs. In a run of several processes all give the
-    same trajectories, and each gets all values.
+    of a standard length, a batch is full or a half, a quarter or a sixteenth of that (rounded up where a mesh cuts it
+    into equal parts), and its rows have room for a power of two of read-outs. In a run of several processes all give
+    the same trajectories, and each gets all values.
 
     Args:
         config: shape of the decoder.
@@ -63,37 +63,25 @@ def read_values(
         One array for each trajectory, in order.
     """
     values: dict[int, np.ndarray] = {}
-    for length, places in _by_row_length(trajectories).items():
-        group = [trajectories[place] for place in places]
-        for member, read in _read_group(config, params, group, length, max(1, tokens_per_batch // length), constrain):
-            values[places[member]] = read
+    for length, rows in assign_rows_of_lengths([len(one.tokens) for one in trajectories], _ROW_LENGTHS).items():
+        full = max(1, tokens_per_batch // length)
+        values.update(_read_rows_of(config, params, trajectories, rows, length, full, constrain))
     return [values[place] for place in range(len(trajectories))]
 
 
-def _by_row_length(trajectories: Sequence[EncodedTrajectory]) -> dict[int, list[int]]:
-    """Places of the trajectories by the length of the row that they are to share."""
-    groups: dict[int, list[int]] = {}
-    for place, one in enumerate(trajectories):
-        count = len(one.tokens)
-        wanted = _SHORTEST_ROW if count <= _SHORTEST_ROW else 2 * count
-        length = next((length for length in ROW_LENGTHS if length >= wanted), ROW_LENGTHS[-1])
-        groups.setdefault(max(length, count), []).append(place)
-    return groups
-
-
-def _read_group(
+def _read_rows_of(
     config: DecoderConfig,
     params: Params,
     trajectories: Sequence[EncodedTrajectory],
+    rows: Sequence[list[int]],
     length: int,
     full: int,
     constrain: Constrain,
 ) -> Iterator[tuple[int, Float32[np.ndarray, "u"]]]:
-    """Values of trajectories that share rows of one length, with their places.
+    """Values of the trajectories in rows of one length, with their places.
 
     All work is dispatched before any result is waited for.
     """
-    rows = list(assign_rows([len(one.tokens) for one in trajectories], length))
     room = _power_of_two(max(sum(len(trajectories[member].readouts) for member in row) for row in rows))
     waiting = []
     for chosen in _batches(rows, full, row_parts(constrain)):
@@ -113,7 +101,7 @@ def _batches(rows: Sequence[list[int]], full: int, parts: int) -> Iterator[list[
 
     The number of rows is a multiple of `parts`.
     """
-    sizes = [in_equal_parts(size, parts) for size in (-(-full // 16), -(-full // 4), full)]
+    sizes = [in_equal_parts(size, parts) for size in (-(-full // 16), -(-full // 4), -(-full // 2), full)]
     for start in range(0, len(rows), sizes[-1]):
         chosen = list(rows[start : start + sizes[-1]])
         size = next(size for size in sizes if size >= len(chosen))
