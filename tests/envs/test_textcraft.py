@@ -71,7 +71,7 @@ def test_a_declared_episode_neither_ends_nor_tells_when_the_goal_is_crafted():
     ids=["held", "not made", "made and partly used", "made and used up"],
 )
 def test_finish_pays_one_exactly_when_the_goal_is_held_at_that_moment(task, actions, outcome):
-    observation = started(task, actions, form="declared").step("finish")
+    observation = started(task, actions, form="declared").step(" Finish")
     assert (observation.reward, observation.terminated, observation.truncated) == (outcome, True, False)
 
 

@@ -21,6 +21,7 @@ from agentprm_jax.envs.base import (
     Observation,
     check_choice,
     check_max_rounds,
+    is_finish,
     parse_options,
     require_running,
 )
@@ -127,7 +128,7 @@ class BabyAI(Environment):
         """Takes one action; see `Environment.step`."""
         require_running(NAME, self.world is not None, self._ended)
         self.rounds += 1
-        if self.options.declared and action.strip().lower() == FINISH:
+        if self.options.declared and is_finish(action):
             return self._finish()
         reading = self.language.read(action, self.scene)
         if reading.moves:

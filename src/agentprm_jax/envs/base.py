@@ -16,9 +16,14 @@ FORMS = ("agentgym", "declared")
 """How an episode ends: as in AgentGym (reaching the goal ends it), or declared by the actor with `FINISH`."""
 
 FINISH = "finish"
-"""The action that ends an episode in declared form."""
+"""The action that ends an episode in declared form, see `is_finish`."""
 
 Options = TypeVar("Options", bound="DataclassInstance")
+
+
+def is_finish(action: str) -> bool:
+    """Whether an action declares the end, in whatever case and with whatever space around it."""
+    return action.strip().lower() == FINISH
 
 
 @dataclass(frozen=True)

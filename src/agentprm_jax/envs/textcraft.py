@@ -17,6 +17,7 @@ from agentprm_jax.envs.base import (
     check_choice,
     check_max_rounds,
     data_index,
+    is_finish,
     parse_options,
     require_running,
 )
@@ -102,7 +103,7 @@ class TextCraft(Environment):
         """Takes one action; see `Environment.step`."""
         world = self._running_world()
         self._rounds += 1
-        if self.declared and action.strip() == FINISH:
+        if self.declared and is_finish(action):
             return self._finish(world)
         command = self.text_form.read(action)
         result = world.perform(command)

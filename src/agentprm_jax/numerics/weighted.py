@@ -23,7 +23,12 @@ class Weighted(NamedTuple):
     @property
     def mean(self) -> Float32[Array, "*s"]:
         """Total over weight; 0 where nothing was summed."""
-        return self.total / jnp.maximum(self.weight, jnp.finfo(jnp.float32).tiny)
+        return self.total / self.divisor
+
+    @property
+    def divisor(self) -> Float32[Array, "*s"]:
+        """What makes a mean of a sum, and the gradient of the mean of the gradient of the sum; never 0."""
+        return jnp.maximum(self.weight, jnp.finfo(jnp.float32).tiny)
 
 
 def merge(first: Tree, *others: Tree) -> Tree:

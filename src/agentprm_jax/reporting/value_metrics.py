@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from agentprm_jax.data.trajectory import Trajectory
+from agentprm_jax.envs.base import is_finish
 from agentprm_jax.numerics.calibration import (
     FlatSteps,
     ReliabilityBin,
@@ -23,7 +24,6 @@ from agentprm_jax.reporting.pool import Pool
 from agentprm_jax.reporting.results import Estimate
 from agentprm_jax.reporting.statistics import UndefinedStatistic, pooled_estimate
 
-FINISH = "finish"
 FOLDS = 4
 
 
@@ -117,7 +117,7 @@ class ValueMetrics:
 
 def other_than_finish(pool: Pool) -> list[Bool[np.ndarray, " u"]]:
     """For each trajectory which of its actions are not the declaration of the end."""
-    return [np.array([action.content.strip() != FINISH for action in t.actions]) for t in pool.flat]
+    return [np.array([not is_finish(action.content) for action in t.actions]) for t in pool.flat]
 
 
 def reference_errors(pool: Pool, reference: Sequence[tuple[int, float]], seed: int = 0) -> dict[str, Estimate]:

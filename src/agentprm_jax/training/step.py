@@ -61,7 +61,7 @@ def make_train_step(
             return jax.grad(total, has_aux=True)(params, frozen, part)
 
         gradients, output = _accumulate(differentiate, state.params, _cut(batch, microbatches, mesh), microbatches)
-        scale = 1.0 / jnp.maximum(output.loss.weight, 1e-8)
+        scale = 1.0 / output.loss.divisor
         mean_gradients = jax.tree.map(lambda g, p: (g * scale).astype(p.dtype), gradients, state.params)
         grad_norm = optax.tree.norm(mean_gradients)
         updates, opt_state = optimizer.update(mean_gradients, state.opt_state, state.params)
