@@ -26,10 +26,10 @@ def remaining(logits, temperature, top_k, top_p):
 
 def choose(logits, temperature, top_k, top_p, rows=DRAWS, seed=0):
     entropy = np.stack([np.full(rows, seed), np.arange(rows)], axis=1).astype(np.uint32)
-    sayable = jnp.ones(len(logits), bool)
+    allowed = jnp.ones(len(logits), bool)
     wide = jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (rows, len(logits)))
     step, warm = jnp.int32(0), jnp.float32(temperature)
-    return jax.tree.map(np.asarray, choose_tokens(row_keys(entropy), step, wide.T, sayable, warm, top_k, top_p))
+    return jax.tree.map(np.asarray, choose_tokens(row_keys(entropy), step, wide.T, allowed, warm, top_k, top_p))
 
 
 @pytest.mark.parametrize(

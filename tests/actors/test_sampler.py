@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from agentprm_jax.actors import NativeSampler, SamplerConfig
-from agentprm_jax.actors.generation import draw_actions
+from agentprm_jax.actors.generation import sample_actions
 from agentprm_jax.data import ChatEncoder, Message, word_tokenizer
 
 
@@ -138,11 +138,11 @@ def test_every_action_can_be_put_back_into_the_conversation(indifferent_actor, c
 def test_few_shapes_are_compiled_whatever_the_number_of_conversations(actor, conversations):
     sizes = {"slots": 40, "rows": 40, "capacity": 90}
     sampler = actor.sampler(**sizes)
-    before = draw_actions._cache_size()
+    before = sample_actions._cache_size()
     for count in (1, 2, 5, 9, 15, 17, 30, 40, 41, 60):
         sampler.act(conversations(count, seed=count), max_tokens=2)
     config = SamplerConfig(**sizes)
-    assert draw_actions._cache_size() - before <= len(config.row_counts) * len(config.windows)
+    assert sample_actions._cache_size() - before <= len(config.row_counts) * len(config.windows)
 
 
 def test_no_conversations_give_no_actions(actor):

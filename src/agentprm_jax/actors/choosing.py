@@ -24,17 +24,17 @@ def choose_tokens(
     keys: Array,
     step: Int[Array, ""],
     logits: Float[Array, "v b"],
-    sayable: Bool[Array, "v"],
+    allowed: Bool[Array, "v"],
     temperature: Float[Array, ""],
     top_k: int,
     top_p: float,
 ) -> tuple[Int[Array, "b"], Float[Array, "b"]]:
-    """A token for each row from `softmax(logits / temperature)` over likely sayable tokens, and its log-probability.
+    """A token for each row from `softmax(logits / temperature)` over likely allowed tokens, and its log-probability.
 
-    The log-probability is that at temperature 1 among all sayable tokens. The noise of a row depends on its key and on
+    The log-probability is that at temperature 1 among all allowed tokens. The noise of a row depends on its key and on
     `step`, not on its place.
     """
-    known = jnp.where(sayable[:, None], logits, -jnp.inf)
+    known = jnp.where(allowed[:, None], logits, -jnp.inf)
     peak = known.max(axis=0)
     likely = likeliest(known, temperature, top_k, top_p)
     step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)

@@ -1,4 +1,4 @@
-"""The sampler's device programs: read prompts into cache slots, and sample actions from them."""
+"""The sampler's device programs: prefill cache slots with prompts, and sample actions from them."""
 
 from functools import partial
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from jaxtyping import Array, Bool, Float, Int
 from agentprm_jax.actors.choosing import choose_tokens, row_keys
 from agentprm_jax.actors.stops import START
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.draft import Drafts, Speaker, as_columns, next_logits, say
+from agentprm_jax.models.decoding import DecodeCache, DecodeWeights, as_columns, decode_step, next_logits
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.slot_store import (
-    Reading,
+    Prefill,
     Rows,
     SlotStore,
     copy_slots,
     init_store,
-    load_drafts,
-    read_into_slots,
-    save_said,
+    load_decode_cache,
+    prefill_slots,
+    save_generated,
 )
 
 
@@ -31,7 +31,7 @@ class PromptStore(NamedTuple):
     hidden: Array  # float32 [slots, d]; state of the last token of the prompt that was read last
 
 
-class Drawing(NamedTuple):
+class Sampling(NamedTuple):
     """Actions to be sampled; rows of padding are neither active nor kept."""
 
     slots: Rows  # int32 [b]; slot that holds the prompt
@@ -42,32 +42,32 @@ class Drawing(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What may be said and where an action ends."""
+    """Which tokens may be sampled and where an action ends."""
 
-    sayable: Rows  # bool [v]; tokens that may be sampled
+    allowed: Rows  # bool [v]; tokens that may be sampled
     ends: Rows  # bool [v]; tokens that end the turn
     stops: Rows  # int32 [states, v]; automaton of the texts to stop at, see `stop_table`
     least: Rows  # int32 []; tokens of an action before a token may end it
 
 
-class Drawn(NamedTuple):
+class Sampled(NamedTuple):
     """Sampled actions."""
 
     tokens: Rows  # int32 [b, t]; 0 beyond the end
     counts: Rows  # int32 [b]; sampled tokens, the one that ended the action included
     logprobs: Rows  # float32 [b]; sum over sampled tokens, at temperature 1
     ended: Rows  # bool [b]; whether a token ended the turn
-    stopped: Rows  # bool [b]; whether a text to stop at was said
+    stopped: Rows  # bool [b]; whether a text to stop at was generated
 
 
-class _DrawState(NamedTuple):
+class _SamplingState(NamedTuple):
     """What the sampling loop carries."""
 
-    drafts: Drafts
+    cache: DecodeCache
     last: Array  # int32 [b]; token sampled last
     active: Array  # bool [b]; rows that have not ended their action
     matched: Array  # int32 [b]; state of the automaton of texts to stop at
-    drawn: Drawn
+    sampled: Sampled
 
 
 def init_prompts(config: DecoderConfig, slots: int, capacity: int) -> PromptStore:
@@ -85,8 +85,8 @@ def copy_prompts(
 
 
 @partial(jax.jit, static_argnames=("config", "window"), donate_argnames="store")
-def read_prompts(
-    config: DecoderConfig, params: Params, store: PromptStore, reading: Reading, *, window: int
+def prefill_prompts(
+    config: DecoderConfig, params: Params, store: PromptStore, prefill: Prefill, *, window: int
 ) -> PromptStore:
     """Append new tokens to slots.
 
@@ -94,24 +94,24 @@ def read_prompts(
         config: shape of the decoder.
         params: a language model.
         store: donated.
-        reading: what to append.
+        prefill: what to append.
         window: columns of a slot that are looked at; at least `begin`.
 
     Returns:
         The store, with the hidden state of the last token of every slot that was read.
     """
-    hidden, slots = read_into_slots(config, params["decoder"], store.slots, reading, window)
-    last = jnp.maximum(reading.counts - 1, 0)[:, None, None]
+    hidden, slots = prefill_slots(config, params["decoder"], store.slots, prefill, window)
+    last = jnp.maximum(prefill.counts - 1, 0)[:, None, None]
     ending = jnp.take_along_axis(hidden, last, axis=1)[:, 0].astype(jnp.float32)
-    return PromptStore(slots, store.hidden.at[reading.slots].set(ending, mode="drop"))
+    return PromptStore(slots, store.hidden.at[prefill.slots].set(ending, mode="drop"))
 
 
 @partial(jax.jit, static_argnames=("config", "window", "room", "top_k", "top_p"), donate_argnames="store")
-def draw_actions(
+def sample_actions(
     config: DecoderConfig,
-    speaker: Speaker,
+    weights: DecodeWeights,
     store: PromptStore,
-    drawing: Drawing,
+    sampling: Sampling,
     rules: Rules,
     temperature: Float[Array, ""],
     limit: Int[Array, ""],
@@ -120,17 +120,17 @@ def draw_actions(
     room: int,
     top_k: int,
     top_p: float,
-) -> tuple[PromptStore, Drawn]:
+) -> tuple[PromptStore, Sampled]:
     """Sample an action after each prompt, until every row has ended its turn.
 
     Slots that are kept then hold the prompt and the sampled tokens but the last, which nothing has attended to.
 
     Args:
         config: shape of the decoder.
-        speaker: a language model, see `lay_out`.
+        weights: a language model, see `decode_weights`.
         store: donated.
-        drawing: what to sample.
-        rules: what may be said and where actions end.
+        sampling: what to sample.
+        rules: which tokens may be sampled and where actions end.
         temperature: 0 takes the likeliest token.
         limit: most tokens of an action, in [1, room].
         window: columns of a slot that are looked at; at least `lengths`.
@@ -138,50 +138,54 @@ def draw_actions(
         top_k: how many of the likeliest tokens may be sampled; 0 is all.
         top_p: probability of the likeliest tokens that may be sampled.
     """
-    keys = row_keys(drawing.entropy)
+    keys = row_keys(sampling.entropy)
 
-    def noted(state: _DrawState, hidden: Float[Array, "d b"]) -> _DrawState:
-        step = state.drafts.said
-        sayable = rules.sayable & ~(rules.ends & (step < rules.least))
-        logits = next_logits(speaker, hidden)
-        return _noted(state, *choose_tokens(keys, step, logits, sayable, temperature, top_k, top_p), rules)
+    def appended(state: _SamplingState, hidden: Float[Array, "d b"]) -> _SamplingState:
+        step = state.cache.generated
+        allowed = rules.allowed & ~(rules.ends & (step < rules.least))
+        logits = next_logits(weights, hidden)
+        return _appended(state, *choose_tokens(keys, step, logits, allowed, temperature, top_k, top_p), rules)
 
-    def say_next(state: _DrawState) -> _DrawState:
-        hidden, drafts = say(config, speaker, state.drafts, state.last)
-        return noted(state._replace(drafts=drafts), hidden)
+    def generate_next(state: _SamplingState) -> _SamplingState:
+        hidden, cache = decode_step(config, weights, state.cache, state.last)
+        return appended(state._replace(cache=cache), hidden)
 
-    drafts = load_drafts(store.slots, drawing.slots, drawing.lengths, window, room, config.dtype)
-    start = _start(drafts, drawing.active, room)
-    first = noted(start, as_columns(store.hidden[drawing.slots].astype(config.dtype)))
-    final = jax.lax.while_loop(lambda state: state.active.any() & (state.drafts.said + 1 < limit), say_next, first)
-    attended = drawing.kept[:, None] & (jnp.arange(room) < final.drawn.counts[:, None] - 1)
-    slots = save_said(store.slots, drawing.slots, final.drafts, attended)
-    return PromptStore(slots, store.hidden), final.drawn
+    cache = load_decode_cache(store.slots, sampling.slots, sampling.lengths, window, room, config.dtype)
+    start = _start(cache, sampling.active, room)
+    first = appended(start, as_columns(store.hidden[sampling.slots].astype(config.dtype)))
+    final = jax.lax.while_loop(
+        lambda state: state.active.any() & (state.cache.generated + 1 < limit), generate_next, first
+    )
+    attended = sampling.kept[:, None] & (jnp.arange(room) < final.sampled.counts[:, None] - 1)
+    slots = save_generated(store.slots, sampling.slots, final.cache, attended)
+    return PromptStore(slots, store.hidden), final.sampled
 
 
-def _start(drafts: Drafts, active: Bool[Array, "b"], room: int) -> _DrawState:
+def _start(cache: DecodeCache, active: Bool[Array, "b"], room: int) -> _SamplingState:
     rows = active.shape[0]
-    nothing = Drawn(
+    nothing = Sampled(
         tokens=jnp.zeros((rows, room), jnp.int32),
         counts=jnp.zeros(rows, jnp.int32),
         logprobs=jnp.zeros(rows, jnp.float32),
         ended=jnp.zeros(rows, bool),
         stopped=jnp.zeros(rows, bool),
     )
-    return _DrawState(drafts, jnp.zeros(rows, jnp.int32), active, jnp.full(rows, START, jnp.int32), nothing)
+    return _SamplingState(cache, jnp.zeros(rows, jnp.int32), active, jnp.full(rows, START, jnp.int32), nothing)
 
 
-def _noted(state: _DrawState, tokens: Int[Array, "b"], logprobs: Float[Array, "b"], rules: Rules) -> _DrawState:
+def _appended(
+    state: _SamplingState, tokens: Int[Array, "b"], logprobs: Float[Array, "b"], rules: Rules
+) -> _SamplingState:
     """The state after one more token of every row that is active."""
     matched = rules.stops[state.matched, tokens]
     ended = state.active & rules.ends[tokens]
     stopped = state.active & ~ended & (matched == rules.stops.shape[0] - 1)
-    said = jnp.where(state.active, tokens, 0)
-    drawn = Drawn(
-        tokens=jax.lax.dynamic_update_slice_in_dim(state.drawn.tokens, said[:, None], state.drafts.said, axis=1),
-        counts=state.drawn.counts + state.active.astype(jnp.int32),
-        logprobs=state.drawn.logprobs + jnp.where(state.active, logprobs, 0.0),
-        ended=state.drawn.ended | ended,
-        stopped=state.drawn.stopped | stopped,
+    last = jnp.where(state.active, tokens, 0)
+    sampled = Sampled(
+        tokens=jax.lax.dynamic_update_slice_in_dim(state.sampled.tokens, last[:, None], state.cache.generated, axis=1),
+        counts=state.sampled.counts + state.active.astype(jnp.int32),
+        logprobs=state.sampled.logprobs + jnp.where(state.active, logprobs, 0.0),
+        ended=state.sampled.ended | ended,
+        stopped=state.sampled.stopped | stopped,
     )
-    return _DrawState(state.drafts, said, state.active & ~ended & ~stopped, matched, drawn)
+    return _SamplingState(state.cache, last, state.active & ~ended & ~stopped, matched, sampled)

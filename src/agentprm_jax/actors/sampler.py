@@ -13,21 +13,29 @@ from jaxtyping import Bool, Int
 
 from agentprm_jax.actors.base import Action, ConversationTooLong, Usage
 from agentprm_jax.actors.config import SamplerConfig
-from agentprm_jax.actors.generation import Drawing, Drawn, Rules, copy_prompts, draw_actions, init_prompts, read_prompts
+from agentprm_jax.actors.generation import (
+    Rules,
+    Sampled,
+    Sampling,
+    copy_prompts,
+    init_prompts,
+    prefill_prompts,
+    sample_actions,
+)
 from agentprm_jax.actors.stops import cut_at_stop, ending_tokens, stop_table
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
 from agentprm_jax.models.bits import narrow_as_bits
-from agentprm_jax.models.call_plan import READ_COST, Pass, at_least, plan_batches, plan_passes
+from agentprm_jax.models.call_plan import PREFILL_COST, Pass, at_least, plan_batches, plan_passes
 from agentprm_jax.models.config import DecoderConfig
-from agentprm_jax.models.draft import lay_out
+from agentprm_jax.models.decoding import decode_weights
 from agentprm_jax.models.forward import Params
-from agentprm_jax.models.slot_store import Reading
+from agentprm_jax.models.slot_store import Prefill
 from agentprm_jax.models.slots import Prompts, SlotTable
 
 _CACHED_TEXTS = 1 << 16
-_DRAW_COST = 4096  # what drawing in one more part costs beside the columns that its rows look at, in columns
-_FEWEST_DRAWN = 2  # for a single row XLA's CPU compiler widens bfloat16 weights to float32 in every step
+_SAMPLE_COST = 4096  # what sampling in one more part costs beside the columns that its rows look at, in columns
+_FEWEST_ROWS = 2  # for a single row XLA's CPU compiler widens bfloat16 weights to float32 in every step
 
 
 class _Request(NamedTuple):
@@ -100,12 +108,12 @@ class NativeSampler:
         self.config = config
         self.encoder = encoder
         on_device = jax.tree.map(jnp.asarray, params)
-        self._speaker, self._params = lay_out(config, on_device), narrow_as_bits(on_device)
+        self._weights, self._params = decode_weights(config, on_device), narrow_as_bits(on_device)
         self._table = SlotTable(self.sampler_config.slots, self.sampler_config.capacity)
         self._store = init_prompts(config, self.sampler_config.slots, self.sampler_config.capacity)
         ends = ending_tokens(encoder, config.vocab_size, stop_tokens)
         self._rules = Rules(
-            sayable=jnp.asarray(_sayable_tokens(encoder, ends)),
+            allowed=jnp.asarray(_allowed_tokens(encoder, ends)),
             ends=jnp.asarray(ends),
             stops=jnp.asarray(stop_table(encoder, self.sampler_config.stop, config.vocab_size)),
             least=jnp.asarray(self.sampler_config.min_tokens, jnp.int32),
@@ -211,7 +219,7 @@ class NativeSampler:
         lengths, sizes = request.prompts.lengths, self.sampler_config
         order = np.lexsort((request.prompt, (lengths - matched)[request.prompt]))
         looked_at = lengths[request.prompt[order]]
-        for batch in plan_batches(looked_at, sizes.windows, lambda _: sizes.row_counts, _DRAW_COST):
+        for batch in plan_batches(looked_at, sizes.windows, lambda _: sizes.row_counts, _SAMPLE_COST):
             yield order[batch.members]
 
     def _act_chunk(self, request: _Request, rows: Int[np.ndarray, "b"], keep_all: bool) -> Iterator[Action]:
@@ -231,19 +239,19 @@ class NativeSampler:
             self._copy(slots[~kept], copies, window)
             slots[~kept] = copies
             kept[:] = True
-        drawn = self._draw(request, rows, slots, prompts.lengths[prompt], kept, window)
+        sampled = self._sample(request, rows, slots, prompts.lengths[prompt], kept, window)
         held = [
-            prompts.keys[prompt[row]] + drawn.tokens[row, : drawn.counts[row] - 1].tobytes()
+            prompts.keys[prompt[row]] + sampled.tokens[row, : sampled.counts[row] - 1].tobytes()
             for row in np.flatnonzero(kept).tolist()
         ]
         self._table.record(slots[kept], Prompts.from_keys(held))
-        return self._actions(drawn, prompts.lengths[prompt].tolist())
+        return self._actions(sampled, prompts.lengths[prompt].tolist())
 
     def _read(self, prompts: Prompts, window: int) -> Int[np.ndarray, "n"]:
         """Brings prompts into slots and returns which."""
         sources, matched = self._table.match(prompts)
         shared, apart = prompts.shared(), 0
-        if np.maximum(shared - matched, 0).sum() > shared + READ_COST:
+        if np.maximum(shared - matched, 0).sum() > shared + PREFILL_COST:
             self._read(Prompts.from_keys([prompts.keys[0][: 4 * shared]]), window)
             sources, matched = self._table.match(prompts)
             apart = shared
@@ -253,8 +261,8 @@ class NativeSampler:
         self._copy(sources[moved], slots[moved], int(matched.max()))
         counts = prompts.lengths - matched
         for step in plan_passes(counts, self.sampler_config.prefill_lengths, self.sampler_config.row_counts):
-            reading = self._reading(step, prompts, matched, slots)
-            self._store = read_prompts(self.config, self._params, self._store, reading, window=window)
+            prefill = self._prefill(step, prompts, matched, slots)
+            self._store = prefill_prompts(self.config, self._params, self._store, prefill, window=window)
         self._table.record(slots, prompts)
         used = self._usage
         cached, computed = used.cached_tokens + int(matched.sum()) - apart, used.prompt_tokens + int(counts.sum())
@@ -270,20 +278,20 @@ class NativeSampler:
                 self._store, _padded(sources, size), self._padded_slots(targets, size), columns=columns
             )
 
-    def _reading(
+    def _prefill(
         self, step: Pass, prompts: Prompts, matched: Int[np.ndarray, "n"], slots: Int[np.ndarray, "n"]
-    ) -> Reading:
+    ) -> Prefill:
         size = at_least(self.sampler_config.row_counts, len(step.members))
         begin = matched[step.members] + step.starts
         columns = np.minimum(begin[:, None] + np.arange(step.columns), prompts.tokens.shape[1] - 1)
-        return Reading(
+        return Prefill(
             slots=self._padded_slots(slots[step.members], size),
             begin=_padded(begin, size),
             tokens=_padded(prompts.tokens[step.members[:, None], columns], size),
             counts=_padded(step.counts, size),
         )
 
-    def _draw(
+    def _sample(
         self,
         request: _Request,
         rows: Int[np.ndarray, "b"],
@@ -291,21 +299,21 @@ class NativeSampler:
         lengths: Int[np.ndarray, "b"],
         kept: Bool[np.ndarray, "b"],
         window: int,
-    ) -> Drawn:
+    ) -> Sampled:
         """Samples the actions of some rows; returns NumPy arrays of as many rows."""
-        size = max(_FEWEST_DRAWN, at_least(self.sampler_config.row_counts, len(rows)))
-        drawing = Drawing(
+        size = max(_FEWEST_ROWS, at_least(self.sampler_config.row_counts, len(rows)))
+        sampling = Sampling(
             slots=_padded(slots, size),
             lengths=_padded(lengths, size),
             kept=_padded(kept, size, bool),
             active=np.arange(size) < len(rows),
             entropy=_padded(request.entropy[rows], size, np.uint32),
         )
-        self._store, drawn = draw_actions(
+        self._store, sampled = sample_actions(
             self.config,
-            self._speaker,
+            self._weights,
             self._store,
-            drawing,
+            sampling,
             self._rules,
             np.float32(request.temperature),
             np.int32(request.max_tokens),
@@ -314,7 +322,7 @@ class NativeSampler:
             top_k=self.sampler_config.top_k,
             top_p=self.sampler_config.top_p,
         )
-        return Drawn(*(np.asarray(part)[: len(rows)] for part in drawn))
+        return Sampled(*(np.asarray(part)[: len(rows)] for part in sampled))
 
     def _padded_slots(self, slots: Int[np.ndarray, "m"], size: int) -> Int[np.ndarray, "b"]:
         """Slots of `size` rows; those of padding lie beyond the last, where nothing is written."""
@@ -322,23 +330,23 @@ class NativeSampler:
         padded[: len(slots)] = slots
         return padded
 
-    def _actions(self, drawn: Drawn, read: Sequence[int]) -> Iterator[Action]:
+    def _actions(self, sampled: Sampled, read: Sequence[int]) -> Iterator[Action]:
         """Actions of rows whose prompts have so many tokens."""
-        counts, ended, stopped = drawn.counts.tolist(), drawn.ended.tolist(), drawn.stopped.tolist()
+        counts, ended, stopped = sampled.counts.tolist(), sampled.ended.tolist(), sampled.stopped.tolist()
         self._usage = self._usage._replace(sampled_tokens=self._usage.sampled_tokens + sum(counts))
-        rows = zip(drawn.tokens, counts, drawn.logprobs.tolist(), ended, stopped, read, strict=True)
+        rows = zip(sampled.tokens, counts, sampled.logprobs.tolist(), ended, stopped, read, strict=True)
         for tokens, count, logprob, by_token, by_text, prompt_tokens in rows:
             text = self._text(tokens[: count - by_token].tobytes())
             said = cut_at_stop(text, self.sampler_config.stop) if by_text else text
             yield Action(said, count, logprob, by_token or by_text, prompt_tokens)
 
 
-def _sayable_tokens(encoder: ChatEncoder, ends: Bool[np.ndarray, "v"]) -> Bool[np.ndarray, "v"]:
+def _allowed_tokens(encoder: ChatEncoder, ends: Bool[np.ndarray, "v"]) -> Bool[np.ndarray, "v"]:
     """Tokens that may be sampled: those whose text means the same when it is read again, and those that end a turn."""
-    sayable = np.arange(len(ends)) < encoder.vocab_size
+    allowed = np.arange(len(ends)) < encoder.vocab_size
     special = [index for index, token in encoder.tokenizer.added_tokens_decoder.items() if token.special]
-    sayable[special] = False
-    return sayable | ends
+    allowed[special] = False
+    return allowed | ends
 
 
 def _padded(rows: np.ndarray, size: int, dtype: type = np.int32) -> np.ndarray:

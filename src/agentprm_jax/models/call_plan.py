@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-READ_COST = 256
-"""What one more call that reads costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few."""
+PREFILL_COST = 256
+"""What one more prefill costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few."""
 
 
 class Pass(NamedTuple):
@@ -71,7 +71,7 @@ def plan_batches(
     counts: Int[np.ndarray, "n"],
     lengths: Sequence[int],
     row_counts: Callable[[int], Sequence[int]],
-    call_cost: int = READ_COST,
+    call_cost: int = PREFILL_COST,
 ) -> Iterator[Batch]:
     """Groups rows by their columns.
 

@@ -15,7 +15,7 @@ from agentprm_jax.models.bits import as_bits
 from agentprm_jax.models.cache import init_cache
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
-from agentprm_jax.models.draft import Draft, Drafts
+from agentprm_jax.models.decoding import DecodeCache, LayerCache
 from agentprm_jax.models.parameters import Params, apply
 from agentprm_jax.models.placement import Constrain, sharding_of, unconstrained
 from agentprm_jax.models.rope import rotation
@@ -33,8 +33,8 @@ class SlotStore(NamedTuple):
     values: Array  # [l, slots, k, s, e]
 
 
-class Reading(NamedTuple):
-    """Tokens to be read after what slots hold; rows of padding have count 0 and a slot beyond the last.
+class Prefill(NamedTuple):
+    """Tokens to be processed after what slots hold; rows of padding have count 0 and a slot beyond the last.
 
     The first `counts` tokens of a row are appended to its slot. Behind them stand continuations that leave no trace:
     each sees the slot, what is appended to it and itself, but not the others.
@@ -69,11 +69,11 @@ def copy_slots(
     return SlotStore(*(constrain(kept, _STORE_AXES) for kept in copied))
 
 
-def read_into_slots(
+def prefill_slots(
     config: DecoderConfig,
     decoder: Params,
     store: SlotStore,
-    reading: Reading,
+    prefill: Prefill,
     window: int,
     constrain: Constrain = unconstrained,
 ) -> tuple[Float[Array, "b t d"], SlotStore]:
@@ -83,45 +83,45 @@ def read_into_slots(
         config: shape of the decoder.
         decoder: the `"decoder"` subtree of the parameters.
         store: may be donated.
-        reading: what to read.
+        prefill: what to read.
         window: columns of a slot that are looked at; at least `begin`. 0 where every slot is empty.
         constrain: pins activations to a mesh.
 
     Returns:
         Hidden states after the final norm (those of padding mean nothing), and the store.
     """
-    steps = jnp.arange(reading.tokens.shape[1])
-    columns = reading.begin[:, None] + steps
-    cos, sin = rotation(config, columns if reading.positions is None else reading.positions)
-    past = _load_past(store, reading.slots, window, constrain) if window else None
-    context = Context(cos, sin, None, reading.begin if window else None, reading.branches)
-    hidden, present = apply(Decoder(config, constrain), decoder, reading.tokens, past, context)
+    steps = jnp.arange(prefill.tokens.shape[1])
+    columns = prefill.begin[:, None] + steps
+    cos, sin = rotation(config, columns if prefill.positions is None else prefill.positions)
+    past = _load_past(store, prefill.slots, window, constrain) if window else None
+    context = Context(cos, sin, None, prefill.begin if window else None, prefill.branches)
+    hidden, present = apply(Decoder(config, constrain), decoder, prefill.tokens, past, context)
     # In the order that a gather of columns has: row, column, layer, head, element.
     keys, values = (as_bits(new).transpose(1, 3, 0, 2, 4) for new in present)
-    targets = jnp.where(steps < reading.counts[:, None], columns, store.keys.shape[3])
-    return hidden, _written(store, reading.slots, keys, values, targets, constrain)
+    targets = jnp.where(steps < prefill.counts[:, None], columns, store.keys.shape[3])
+    return hidden, _written(store, prefill.slots, keys, values, targets, constrain)
 
 
-def load_drafts(
+def load_decode_cache(
     store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int, room: int, dtype: str
-) -> Drafts:
-    """Drafts with nothing said after the prompts in the given slots, of which `window` columns are looked at."""
+) -> DecodeCache:
+    """A cache with nothing generated after the prompts in given slots, of which `window` columns are looked at."""
 
     def loaded(kept: Array, layer: int) -> Array:
         prompts = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
         roomy = jnp.pad(prompts, ((0, 0), (0, 0), (0, room), (0, 0)))
         return jax.lax.bitcast_convert_type(roomy, jnp.dtype(dtype))
 
-    layers = (Draft(*(loaded(kept, layer) for kept in store)) for layer in range(store.keys.shape[0]))
-    return Drafts(tuple(layers), lengths, jnp.asarray(window, jnp.int32), jnp.zeros((), jnp.int32))
+    layers = (LayerCache(*(loaded(kept, layer) for kept in store)) for layer in range(store.keys.shape[0]))
+    return DecodeCache(tuple(layers), lengths, jnp.asarray(window, jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def save_said(store: SlotStore, slots: Int[Array, "b"], drafts: Drafts, real: Bool[Array, "b t"]) -> SlotStore:
-    """The store with the tokens said behind the prompts of the rows' slots, those that are `real`."""
-    columns = drafts.lengths[:, None] + jnp.arange(real.shape[1])
+def save_generated(store: SlotStore, slots: Int[Array, "b"], cache: DecodeCache, real: Bool[Array, "b t"]) -> SlotStore:
+    """The store with the generated tokens that are `real` behind the prompts of the rows' slots."""
+    columns = cache.lengths[:, None] + jnp.arange(real.shape[1])
     keys, values = (
-        jnp.stack([as_bits(draft[:, :, -real.shape[1] :]) for draft in kept]).transpose(1, 3, 0, 2, 4)
-        for kept in zip(*drafts.layers, strict=True)
+        jnp.stack([as_bits(layer_cache[:, :, -real.shape[1] :]) for layer_cache in kept]).transpose(1, 3, 0, 2, 4)
+        for kept in zip(*cache.layers, strict=True)
     )
     return _written(store, slots, keys, values, jnp.where(real, columns, store.keys.shape[3]))
 

@@ -13,7 +13,7 @@ from agentprm_jax.models.call_plan import at_least, plan_batches
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params, values_of
 from agentprm_jax.models.placement import Constrain, in_equal_parts, unconstrained
-from agentprm_jax.models.slot_store import Reading, SlotStore, copy_slots, init_store, read_into_slots
+from agentprm_jax.models.slot_store import Prefill, SlotStore, copy_slots, init_store, prefill_slots
 from agentprm_jax.models.slots import Prompts, SlotTable
 from agentprm_jax.scoring.pieces import MOST_COLUMNS, Layout, Piece, cut_pieces, lay_out
 
@@ -83,13 +83,13 @@ def read_pieces(
     config: DecoderConfig,
     params: Params,
     store: SlotStore,
-    reading: Reading,
+    prefill: Prefill,
     *,
     window: int,
     constrain: Constrain = unconstrained,
 ) -> tuple[Float[Array, "b t"], SlotStore]:
-    """Values at all tokens of a reading, float32, whole on every device, and the store; see `read_into_slots`."""
-    hidden, store = read_into_slots(config, params["decoder"], store, reading, window, constrain)
+    """Values at all tokens of a prefill, float32, whole on every device, and the store; see `prefill_slots`."""
+    hidden, store = prefill_slots(config, params["decoder"], store, prefill, window, constrain)
     return constrain(values_of(config, params, hidden), (None, None)), store
 
 
@@ -163,7 +163,7 @@ class ConversationReader:
         return slots, matched
 
     def _read_wave(self, pieces: Sequence[Piece], slots: Int[np.ndarray, "n"]) -> Iterator[tuple[Layout, Array]]:
-        """Dispatches the reading of one piece of every conversation, and yields where the values will be."""
+        """Dispatches the prefill of one piece of every conversation, and yields where the values will be."""
         counts = np.array([piece.columns for piece in pieces])
         windows = np.searchsorted(self.sizes.windows, [piece.begin for piece in pieces])
         longest = max(MOST_COLUMNS, int(counts.max()))
@@ -173,7 +173,7 @@ class ConversationReader:
             for batch in plan_batches(counts[members], lengths, partial(self.sizes.row_counts, window=window)):
                 chosen = [pieces[member] for member in members[batch.members].tolist()]
                 layout = lay_out(chosen, batch.rows, batch.columns)
-                reading = Reading(
+                prefill = Prefill(
                     slots=padded(slots[[piece.stem for piece in chosen]], batch.rows, self.sizes.slots),
                     begin=padded([piece.begin for piece in chosen], batch.rows),
                     tokens=layout.tokens,
@@ -182,7 +182,7 @@ class ConversationReader:
                     branches=layout.branches,
                 )
                 found, self._store = read_pieces(
-                    self._config, self._params, self._store, reading, window=window, constrain=self._constrain
+                    self._config, self._params, self._store, prefill, window=window, constrain=self._constrain
                 )
                 yield layout, found
 

@@ -37,7 +37,7 @@ class Layout(NamedTuple):
     """Pieces as rows of tokens, padded.
 
     Attributes:
-        tokens, positions, branches: int32 [b, t], as in `Reading`.
+        tokens, positions, branches: int32 [b, t], as in `Prefill`.
         places: of all actions, in the order of the rows.
         rows, columns: where the last token of each of them stands.
     """

@@ -1,8 +1,8 @@
-"""Saying one token a row at a time after prompts; every layer has arrays of its own.
+"""Autoregressive decoding: one token per row per call after prompts, with unrolled layers.
 
 A scan over layers copies each layer's weights and each layer's past before it uses them, which costs as much as the
-products of a single token. Here the layers are unrolled, and as all rows say their tokens in step, what they have said
-is written in place, at the same column of every row, behind the columns of the prompts.
+products of a single token. Here every layer has arrays of its own, and as all rows generate their tokens in step, keys
+and values are written in place, at the same column of every row, behind the columns of the prompts.
 
 Matrices have their outputs first and stand left of the activations, whose rows come last: `[o, i]` times `[i, b]`. Of
 a product's two operands XLA's CPU compiler lays out the right one anew in every call; with the weights on the right
@@ -48,8 +48,8 @@ class Layer(NamedTuple):
     down: Matrix  # [d, f]
 
 
-class Speaker(NamedTuple):
-    """A language model laid out for saying tokens, in the dtype of its activations."""
+class DecodeWeights(NamedTuple):
+    """A language model's weights rearranged for decoding, in the dtype of its activations."""
 
     embedding: Array  # [v, d]; bits, see `models.bits`
     layers: tuple[Layer, ...]
@@ -57,20 +57,20 @@ class Speaker(NamedTuple):
     head: Array  # [v, d]
 
 
-class Draft(NamedTuple):
-    """What a layer remembers: in the first columns the prompts, in the others what was said after them."""
+class LayerCache(NamedTuple):
+    """Keys and values of a layer: the prompts in the first columns, in the others what was generated after them."""
 
     keys: Array  # [b, k, s, e], rotated
     values: Array  # [b, k, s, e]
 
 
-class Drafts(NamedTuple):
-    """What the rows have seen: prompts of different lengths, and behind their columns as many tokens said by each."""
+class DecodeCache(NamedTuple):
+    """What the rows have seen: prompts of different lengths, and behind their columns as many new tokens of each."""
 
-    layers: tuple[Draft, ...]
+    layers: tuple[LayerCache, ...]
     lengths: Array  # int32 [b]; tokens of the prompts
     window: Array  # int32 []; columns of the prompts
-    said: Array  # int32 []; tokens said by every row
+    generated: Array  # int32 []; tokens generated in every row
 
 
 class _Place(NamedTuple):
@@ -82,20 +82,20 @@ class _Place(NamedTuple):
     visible: Array  # bool [b, 1, 1, s]; their own column included
 
 
-def lay_out(config: DecoderConfig, params: Params) -> Speaker:
-    """The model's weights as `say` wants them; once for all calls, a second copy of the blocks."""
+def decode_weights(config: DecoderConfig, params: Params) -> DecodeWeights:
+    """The weights rearranged for `decode_step`; once for all calls, a second copy of the blocks."""
     decoder = params["decoder"]
     dtype = jnp.dtype(config.dtype)
     head = decoder["embedding"] if config.tied_embeddings else params["lm_head"]["kernel"]
-    return Speaker(
+    return DecodeWeights(
         as_bits(decoder["embedding"].astype(dtype)),
-        tuple(_laid_out(config.dtype, decoder["layers"], layer) for layer in range(config.layers)),
+        tuple(_layer_weights(config.dtype, decoder["layers"], layer) for layer in range(config.layers)),
         decoder["final_norm"]["scale"],
         head.astype(dtype),
     )
 
 
-def _laid_out(dtype: str, stacked: Params, layer: int) -> Layer:
+def _layer_weights(dtype: str, stacked: Params, layer: int) -> Layer:
     def matrix(*paths: str) -> Matrix:
         parts = [path.split("/") for path in paths]
         projections = tuple(stacked[part][name] for part, name in parts)
@@ -133,31 +133,31 @@ def _outputs_first(projections: tuple[Params, ...], layer: int, *, inputs: int, 
     return Matrix(jnp.concatenate([kernel(one) for one in projections]), jnp.concatenate(biases) if biases else None)
 
 
-def say(
-    config: DecoderConfig, speaker: Speaker, drafts: Drafts, tokens: Int[Array, "b"]
-) -> tuple[Float[Array, "d b"], Drafts]:
+def decode_step(
+    config: DecoderConfig, weights: DecodeWeights, cache: DecodeCache, tokens: Int[Array, "b"]
+) -> tuple[Float[Array, "d b"], DecodeCache]:
     """Appends a token to every row.
 
     Args:
         config: shape of the decoder.
-        speaker: the model's weights.
-        drafts: what the rows have seen; with room for one more token.
-        tokens: one for each row; a row that has nothing more to say is given any.
+        weights: the model's weights.
+        cache: what the rows have seen; with room for one more token.
+        tokens: one for each row; a row that has ended is given any.
 
     Returns:
         Hidden states of the tokens after the final norm, and what the rows have seen then.
     """
-    cos, sin = (turn[:, 0] for turn in rotation(config, (drafts.lengths + drafts.said)[:, None]))
-    column = drafts.window + drafts.said
-    columns = jnp.arange(drafts.layers[0].keys.shape[2])
-    visible = (columns < drafts.lengths[:, None]) | ((columns >= drafts.window) & (columns <= column))
+    cos, sin = (turn[:, 0] for turn in rotation(config, (cache.lengths + cache.generated)[:, None]))
+    column = cache.window + cache.generated
+    columns = jnp.arange(cache.layers[0].keys.shape[2])
+    visible = (columns < cache.lengths[:, None]) | ((columns >= cache.window) & (columns <= column))
     place = _Place(cos, sin, column, visible[:, None, None])
-    x = as_columns(jax.lax.bitcast_convert_type(speaker.embedding[tokens], jnp.dtype(config.dtype)))
+    x = as_columns(jax.lax.bitcast_convert_type(weights.embedding[tokens], jnp.dtype(config.dtype)))
     extended = []
-    for layer, draft in zip(speaker.layers, drafts.layers, strict=True):
-        x, longer = _block(config, layer, x, draft, place)
+    for layer, layer_cache in zip(weights.layers, cache.layers, strict=True):
+        x, longer = _block(config, layer, x, layer_cache, place)
         extended.append(longer)
-    return _norm(config, x, speaker.final_norm), drafts._replace(layers=tuple(extended), said=drafts.said + 1)
+    return _norm(config, x, weights.final_norm), cache._replace(layers=tuple(extended), generated=cache.generated + 1)
 
 
 def as_columns(rows: Float[Array, "b d"]) -> Float[Array, "d b"]:
@@ -165,14 +165,14 @@ def as_columns(rows: Float[Array, "b d"]) -> Float[Array, "d b"]:
     return with_layout_constraint(rows.T, Layout((0, 1)))
 
 
-def next_logits(speaker: Speaker, hidden: Float[Array, "d b"]) -> Float[Array, "v b"]:
+def next_logits(weights: DecodeWeights, hidden: Float[Array, "d b"]) -> Float[Array, "v b"]:
     """Logits of the token after each hidden state, float32."""
-    return contract("vd,db->vb", speaker.head, hidden)
+    return contract("vd,db->vb", weights.head, hidden)
 
 
 def _block(
-    config: DecoderConfig, layer: Layer, x: Float[Array, "d b"], draft: Draft, place: _Place
-) -> tuple[Float[Array, "d b"], Draft]:
+    config: DecoderConfig, layer: Layer, x: Float[Array, "d b"], layer_cache: LayerCache, place: _Place
+) -> tuple[Float[Array, "d b"], LayerCache]:
     """One block on the next token of every row."""
     heads = _product(layer.heads, _norm(config, x, layer.attention_norm))
     heads = heads.reshape(-1, config.head_dim, x.shape[1]).transpose(2, 0, 1)
@@ -181,21 +181,21 @@ def _block(
         queries = rms_norm(queries, layer.query_norm, config.norm_eps)
         keys = rms_norm(keys, layer.key_norm, config.norm_eps)
     queries, keys = (rotate(turned, place.cos, place.sin) for turned in (queries, keys))
-    longer = Draft(_written(draft.keys, keys, place.column), _written(draft.values, values, place.column))
+    longer = LayerCache(*(_written(*pair, place.column) for pair in zip(layer_cache, (keys, values), strict=True)))
     middle = x + _product(layer.out, _attended(config, queries, longer, place.visible))
     gate, up = jnp.split(_product(layer.gate_and_up, _norm(config, middle, layer.mlp_norm)), 2)
     return middle + _product(layer.down, swiglu(gate, up)), longer
 
 
 def _attended(
-    config: DecoderConfig, queries: Float[Array, "b h e"], draft: Draft, visible: Bool[Array, "b 1 1 s"]
+    config: DecoderConfig, queries: Float[Array, "b h e"], layer_cache: LayerCache, visible: Bool[Array, "b 1 1 s"]
 ) -> Float[Array, "he b"]:
     """Attention of every row's token over what the row has seen."""
     scaled = (queries.astype(jnp.float32) * config.head_dim**-0.5).astype(queries.dtype)
     grouped = scaled.reshape(len(queries), config.kv_heads, -1, config.head_dim)
-    scores = jnp.where(visible, contract("bkge,bkse->bkgs", grouped, draft.keys), jnp.finfo(jnp.float32).min)
+    scores = jnp.where(visible, contract("bkge,bkse->bkgs", grouped, layer_cache.keys), jnp.finfo(jnp.float32).min)
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-    mixed = contract("bkgs,bkse->bkge", weights.astype(queries.dtype), draft.values)
+    mixed = contract("bkgs,bkse->bkge", weights.astype(queries.dtype), layer_cache.values)
     mixed = (mixed / weights.sum(-1, keepdims=True)).astype(queries.dtype)
     return mixed.transpose(1, 2, 3, 0).reshape(-1, len(queries))
 
