@@ -5,6 +5,7 @@ They have fake devices, which talk through gloo.
 
 import json
 import pathlib
+import shutil
 import sys
 
 import jax
@@ -171,6 +172,20 @@ def test_a_bad_line_ends_every_process_and_is_named_by_the_one_that_read_it(inpu
     first, second = (log.read_text() for log in logs)
     assert "bad.jsonl, line 41, field `schema`" in first
     assert f"Process 0 failed while encoding {bad}: its output says why" in second
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_saved_ends_every_process(inputs, alone, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(alone, output)
+    (output / "stage.json").unlink()
+    shutil.rmtree(output / "model")
+    (output / "model").write_text("in the way")
+    processes, logs = two_processes(inputs, tmp_path, command(inputs, output, *on((2, 2, 2))))
+    assert wait(processes, logs) == [1, 1]
+    first, second = (log.read_text() for log in logs)
+    assert "FileExistsError" in first
+    assert f"Process 0 failed while saving {output / 'model'}: its output says why" in second
 
 
 @pytest.mark.slow
