@@ -115,6 +115,7 @@ def main(config: SftConfig) -> None:
     from agentprm_jax.reporting.training_notes import TRAINING, training_notes
     from agentprm_jax.training import (
         PackedBatches,
+        all_or_none,
         finished_model,
         initialise_distributed,
         make_constrain,
@@ -123,7 +124,6 @@ def main(config: SftConfig) -> None:
         row_share,
         sft_objective,
         train,
-        wait_for_all,
     )
     from agentprm_jax.training.record import write_record
 
@@ -167,12 +167,13 @@ def main(config: SftConfig) -> None:
             label=stage.name,
         )
         params = finished_model(trained, pretrained, decoder, config.lora, init=config.init, output=config.output)
-        if stage.writer:
-            model = config.output / "model"
-            stops = () if config.init is None else read_stop_tokens(config.init)
-            save_with_tokenizer(model, decoder, params, encoder, stops)
-            write_record(model / TRAINING, training_notes(config, examples, rows, config.output, Path(__file__).parent))
-        wait_for_all("the model is saved")
+        model = config.output / "model"
+        with all_or_none(f"saving {model}"):
+            if stage.writer:
+                stops = () if config.init is None else read_stop_tokens(config.init)
+                save_with_tokenizer(model, decoder, params, encoder, stops)
+                notes = training_notes(config, examples, rows, config.output, Path(__file__).parent)
+                write_record(model / TRAINING, notes)
     stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 

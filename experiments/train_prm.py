@@ -82,6 +82,7 @@ def main(config: TrainPrmConfig) -> None:
     from agentprm_jax.scoring import Prm
     from agentprm_jax.training import (
         PackedBatches,
+        all_or_none,
         finished_model,
         initialise_distributed,
         make_constrain,
@@ -90,7 +91,6 @@ def main(config: TrainPrmConfig) -> None:
         prm_objective,
         row_share,
         train,
-        wait_for_all,
     )
 
     initialise_distributed(config.distributed)
@@ -133,17 +133,18 @@ def main(config: TrainPrmConfig) -> None:
             label=stage.name,
         )
         params = finished_model(trained, pretrained, decoder, config.lora, init=config.init, output=config.output)
-        if stage.writer:
-            Prm(
-                decoder,
-                params,
-                encoder,
-                initial_value=float(examples.outcomes.mean()),
-                name=f"{config.objective.method}-{config.seed}",
-                method=config.objective.method,
-                training=training_notes(config, examples, rows, config.output, Path(__file__).parent),
-            ).save(config.output / "model")
-        wait_for_all("the model is saved")
+        model = config.output / "model"
+        with all_or_none(f"saving {model}"):
+            if stage.writer:
+                Prm(
+                    decoder,
+                    params,
+                    encoder,
+                    initial_value=float(examples.outcomes.mean()),
+                    name=f"{config.objective.method}-{config.seed}",
+                    method=config.objective.method,
+                    training=training_notes(config, examples, rows, config.output, Path(__file__).parent),
+                ).save(model)
     stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 

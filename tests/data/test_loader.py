@@ -12,6 +12,7 @@ from agentprm_jax.data.batch import make_example
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.loader import batches, row_order, steps_per_epoch
 from agentprm_jax.data.packing import pack
+from agentprm_jax.data.share import Share
 from agentprm_jax.data.store import ExampleStore, write_block
 from agentprm_jax.data.vocabulary import word_tokenizer
 
@@ -49,15 +50,21 @@ def test_an_epoch_shows_every_row_once(count, size, seed, epoch):
 
 @quick
 @given(st.integers(1, 40), st.integers(1, 4), st.sampled_from([1, 2, 3, 4]), st.integers(0, 100), st.integers(0, 50))
-def test_the_processes_together_show_the_batch_of_one_process(count, share, processes, seed, step):
-    size = share * processes
-    whole = row_order(count, rows_per_batch=size, seed=seed)[step]
+def test_the_parts_together_are_the_batch_of_one_process(count, rows, of, seed, step):
+    whole = row_order(count, rows_per_batch=rows * of, seed=seed)[step]
     parts = [
-        row_order(count, rows_per_batch=size, seed=seed, process_index=index, process_count=processes)[step]
-        for index in range(processes)
+        row_order(count, rows_per_batch=rows * of, seed=seed, share=Share((part,), of))[step] for part in range(of)
     ]
-    assert all(len(part) == share for part in parts)
+    assert all(len(part) == rows for part in parts)
     assert list(itertools.chain(*parts)) == whole
+
+
+@quick
+@given(st.integers(1, 40), st.integers(1, 3), st.sets(st.integers(0, 5), min_size=1), st.integers(0, 50))
+def test_a_share_is_its_parts_in_order_wherever_they_lie(count, rows, parts, step):
+    whole = row_order(count, rows_per_batch=rows * 6, seed=1)[step]
+    found = row_order(count, rows_per_batch=rows * 6, seed=1, share=Share(tuple(sorted(parts)), 6))[step]
+    assert found == [number for part in sorted(parts) for number in whole[part * rows : (part + 1) * rows]]
 
 
 def test_a_batch_depends_on_seed_and_step_and_not_on_what_was_asked_before(rows):
@@ -104,8 +111,8 @@ def test_every_row_comes_first_about_equally_often():
     ("wrong", "text"),
     [
         ({"rows_per_batch": 0}, "got 0 rows"),
-        ({"rows_per_batch": 4, "process_count": 3}, "got 4 rows for 3 processes"),
-        ({"rows_per_batch": 4, "process_count": 2, "process_index": 2}, r"in \[0, 2\), got 2"),
+        ({"rows_per_batch": 4, "share": Share((0,), 3)}, "got 4 rows for 3 parts"),
+        ({"rows_per_batch": 4, "share": Share((0, 2), 2)}, r"in \[0, 2\), got \(0, 2\)"),
         ({"rows_per_batch": 4, "seed": -1}, "seed should be at least 0, got -1"),
     ],
 )

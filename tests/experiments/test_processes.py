@@ -5,6 +5,7 @@ They have fake devices, which talk through gloo.
 
 import json
 import pathlib
+import shutil
 import sys
 
 import jax
@@ -16,7 +17,11 @@ from tiny_runs import command, environment, free_port, make_inputs, metrics, sta
 from agentprm_jax.models import load_pretrained
 from agentprm_jax.scoring import Prm
 
-SCORING = pathlib.Path(__file__).parent.parent / "scoring" / "any_mesh_scoring.py"
+HERE = pathlib.Path(__file__).parent
+SCORING = HERE.parent / "scoring" / "any_mesh_scoring.py"
+PLACED_ROWS = HERE.parent / "training" / "placed_rows.py"
+ORDERS = ["01010101", "00110011", "00010111"]
+"""To which process the devices belong along a mesh: as on a torus, and so that parts are shared by tensor."""
 DEADLINE = 400
 
 
@@ -105,8 +110,30 @@ def test_two_processes_of_four_devices_train_as_one_of_eight(inputs, alone, tmp_
     assert_same_run(alone, tmp_path / "run")
     first, second = (log.read_text() for log in logs)
     assert "step 20/20" in first
-    assert "step" not in second
+    assert "encoding trajectories.jsonl: 40/40" in first
+    assert not any(said in second for said in ("step", "trajectories.jsonl"))
     assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_every_process_places_its_rows_where_one_process_places_them(inputs, tmp_path):
+    shapes = [(2, 4, 1), (2, 4, 1), (1, 4, 2)]
+    meshes = [text for order, shape in zip(ORDERS, shapes, strict=True) for text in (order, *map(str, shape))]
+    processes, logs = two_processes(inputs, tmp_path, [sys.executable, str(PLACED_ROWS), "--meshes", *meshes])
+    assert wait(processes, logs) == [0, 0]
+    for first, second, (data, fsdp, _) in zip(*map(printed, logs), shapes, strict=True):
+        assert {len(first), len(second)} == {4}
+        starts = range(0, 16, 16 // (data * fsdp))
+        assert {tuple(part) for part in first + second} == {(at, *range(at, at + starts.step)) for at in starts}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("order", "mesh"), [(ORDERS[0], (2, 4, 1)), (ORDERS[2], (1, 4, 2))])
+def test_devices_of_two_processes_in_any_order_train_as_one_process_does(inputs, alone, tmp_path, order, mesh):
+    python, *line = command(inputs, tmp_path / "run", *on(mesh))
+    processes, logs = two_processes(inputs, tmp_path, [python, str(HERE / "on_a_torus.py"), order, *line])
+    assert wait(processes, logs) == [0, 0]
+    assert_same_run(alone, tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -149,23 +176,37 @@ def test_a_bad_line_ends_every_process_and_is_named_by_the_one_that_read_it(inpu
 
 
 @pytest.mark.slow
+def test_a_model_that_cannot_be_saved_ends_every_process(inputs, alone, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(alone, output)
+    (output / "stage.json").unlink()
+    shutil.rmtree(output / "model")
+    (output / "model").write_text("in the way")
+    processes, logs = two_processes(inputs, tmp_path, command(inputs, output, *on((2, 2, 2))))
+    assert wait(processes, logs) == [1, 1]
+    first, second = (log.read_text() for log in logs)
+    assert "FileExistsError" in first
+    assert f"Process 0 failed while saving {output / 'model'}: its output says why" in second
+
+
+@pytest.mark.slow
 def test_two_processes_of_four_devices_score_as_one_of_eight(inputs, alone, tmp_path):
     meshes = ["2", "2", "2", "1", "1", "8"]
     given = [SCORING, "--prm", alone / "model", "--trajectories", inputs / "trajectories.jsonl", "--meshes", *meshes]
     line = [sys.executable, *map(str, given)]
     process = start(line, tmp_path / "log", environment(inputs, 8))
     assert process.wait(DEADLINE) == 0, (tmp_path / "log").read_text()
-    expected = scored(tmp_path / "log")
+    expected = printed(tmp_path / "log")
     processes, logs = two_processes(inputs, tmp_path, line)
     assert wait(processes, logs) == [0, 0]
     for log in logs:
-        for one, other in zip(expected, scored(log), strict=True):
+        for one, other in zip(expected, printed(log), strict=True):
             assert other["tokens"] == one["tokens"]
             assert other["query"] == one["query"]
             np.testing.assert_allclose(np.concatenate(other["scores"]), np.concatenate(one["scores"]), atol=1e-5)
 
 
-def scored(log):
+def printed(log):
     """What a process printed about each mesh, between the lines of libraries."""
-    (line,) = (line for line in log.read_text().splitlines() if line.startswith("[{"))
+    (line,) = (line for line in log.read_text().splitlines() if line.startswith("[{") or line.startswith("[["))
     return json.loads(line)

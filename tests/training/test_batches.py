@@ -4,6 +4,7 @@ import pytest
 from agentprm_jax.data.batch import Example
 from agentprm_jax.data.encode import EncodedTrajectory
 from agentprm_jax.data.packing import pack
+from agentprm_jax.data.share import Share
 from agentprm_jax.data.store import ExampleStore, write_block
 from agentprm_jax.training.batches import PackedBatches
 
@@ -40,7 +41,7 @@ def test_batches_are_a_function_of_seed_and_index(rows):
 
 def test_shares_of_a_batch_are_its_rows_in_order_and_know_their_own_names(rows):
     whole = PackedBatches(rows, rows_per_batch=2, seed=3)
-    halves = [PackedBatches(rows, rows_per_batch=2, seed=3, share=(part, 2)) for part in (0, 1)]
+    halves = [PackedBatches(rows, rows_per_batch=2, seed=3, share=Share((part,), 2)) for part in (0, 1)]
     for index in (0, 2, 7):
         parts = [half[index].tokens for half in halves]
         assert (np.concatenate(parts) == whole[index].tokens).all()

@@ -1,7 +1,11 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
+from agentprm_jax.data.share import WHOLE, Share
 from agentprm_jax.training import distributed
 from agentprm_jax.training.config import DistributedConfig, MeshConfig
 from agentprm_jax.training.distributed import (
@@ -9,10 +13,9 @@ from agentprm_jax.training.distributed import (
     all_or_none,
     first_process_first,
     initialise_distributed,
-    wait_for_all,
     whole_on_host,
 )
-from agentprm_jax.training.mesh import make_mesh, row_share
+from agentprm_jax.training.mesh import MESH_AXES, make_mesh, row_share
 
 SLURM = {
     "SLURM_JOB_ID": "7",
@@ -74,13 +77,40 @@ def test_kubernetes_is_asked_only_when_it_is_named(joined, monkeypatch):
 
 def test_one_process_is_the_first_and_waits_for_nobody():
     with first_process_first():
-        wait_for_all("nobody")
+        pass
     with pytest.raises(ZeroDivisionError), first_process_first():
         _ = 1 / 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    id: int
+    process_index: int
+
+
+def mesh_of(processes, shape):
+    """A mesh whose devices, in order, belong to these processes."""
+    chips = np.array([Chip(*chip) for chip in enumerate(processes)])
+    return Mesh(chips.reshape(shape), MESH_AXES)
+
+
 def test_one_process_gives_all_rows():
-    assert row_share(make_mesh(MeshConfig())) == (0, 1)
+    assert row_share(make_mesh(MeshConfig())) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("processes", "shape", "expected"),
+    [
+        ([0, 0, 0, 0, 1, 1, 1, 1], (2, 4, 1), [(0, 1, 2, 3), (4, 5, 6, 7)]),
+        ([0, 1, 0, 1, 0, 1, 0, 1], (2, 4, 1), [(0, 2, 4, 6), (1, 3, 5, 7)]),
+        ([0, 1, 0, 1, 0, 1, 0, 1], (2, 2, 2), [(0, 1, 2, 3), (0, 1, 2, 3)]),
+        ([0, 0, 0, 1, 1, 0, 1, 1], (1, 4, 2), [(0, 1, 2), (1, 2, 3)]),
+    ],
+)
+def test_a_process_gives_the_parts_that_its_devices_hold(processes, shape, expected):
+    mesh = mesh_of(processes, shape)
+    shares = [row_share(mesh, process) for process in (0, 1)]
+    assert shares == [Share(parts, shape[0] * shape[1]) for parts in expected]
 
 
 def test_arrays_come_to_the_host_as_they_are():

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from agentprm_jax.data.encode_file import claim_store, encode_share, open_store
     from agentprm_jax.data.loader import batches, row_order, steps_per_epoch
     from agentprm_jax.data.packing import Examples, PackedRows, choose_length, pack
+    from agentprm_jax.data.share import Share
     from agentprm_jax.data.store import DamagedStore, ExampleStore, StoreWriteError, write_block
     from agentprm_jax.data.tokenizer_files import load_encoder
     from agentprm_jax.data.trajectory import (
@@ -50,6 +51,7 @@ _MODULES = {
     "store": ("DamagedStore", "ExampleStore", "StoreWriteError", "write_block"),
     "encode_file": ("claim_store", "encode_share", "open_store"),
     "loader": ("batches", "row_order", "steps_per_epoch"),
+    "share": ("Share",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -68,6 +70,7 @@ __all__ = [
     "Message",
     "PackedRows",
     "RecordedScores",
+    "Share",
     "StoreWriteError",
     "Trajectories",
     "Trajectory",

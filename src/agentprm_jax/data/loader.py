@@ -9,14 +9,13 @@ from jaxtyping import Int64
 
 from agentprm_jax.data.batch import Batch
 from agentprm_jax.data.packing import PackedRows
+from agentprm_jax.data.share import WHOLE, Share
 
 _EPOCHS_KEPT = 2  # a step may be asked for again after the first of the next epoch
 _PADDING = -1
 
 
-def batches(
-    rows: PackedRows, *, rows_per_batch: int, seed: int, process_index: int = 0, process_count: int = 1
-) -> grain.MapDataset[Batch]:
+def batches(rows: PackedRows, *, rows_per_batch: int, seed: int, share: Share = WHOLE) -> grain.MapDataset[Batch]:
     """An endless data set whose element at ``step`` is the batch of that step.
 
     An epoch is ceil(len(rows) / rows_per_batch) steps and shows every row once, in an order drawn from (seed, epoch).
@@ -26,36 +25,25 @@ def batches(
         rows: The data.
         rows_per_batch: Rows of the batch of all processes together.
         seed: Any integer, 0 or more.
-        process_index: Which process asks, from 0.
-        process_count: Number of processes; each gets an equal, contiguous part of the rows of the same batch.
+        share: Parts of the batch that are wanted.
 
     Returns:
         The data set: ``dataset[step]`` is a Batch of numpy arrays.
 
     Raises:
-        ValueError: If there are no rows, the seed is negative, or the processes cannot share the rows equally.
+        ValueError: If there are no rows, the seed is negative, or the batch cannot be cut into the parts of the share.
     """
-    order = row_order(
-        len(rows),
-        rows_per_batch=rows_per_batch,
-        seed=seed,
-        process_index=process_index,
-        process_count=process_count,
-    )
-    return order.map(rows.batch)
+    return row_order(len(rows), rows_per_batch=rows_per_batch, seed=seed, share=share).map(rows.batch)
 
 
-def row_order(
-    count: int, *, rows_per_batch: int, seed: int, process_index: int = 0, process_count: int = 1
-) -> grain.MapDataset[list[int]]:
+def row_order(count: int, *, rows_per_batch: int, seed: int, share: Share = WHOLE) -> grain.MapDataset[list[int]]:
     """An endless data set whose element at ``step`` is the numbers of the rows that ``batches`` shows at that step.
 
     Args:
         count: Number of rows of the data.
         rows_per_batch: As for ``batches``.
         seed: As for ``batches``.
-        process_index: As for ``batches``.
-        process_count: As for ``batches``.
+        share: As for ``batches``.
 
     Returns:
         The data set: ``dataset[step]`` is a list of row numbers; -1 is a row of padding.
@@ -65,24 +53,24 @@ def row_order(
     """
     if count < 1:
         raise ValueError(f"A loader needs at least one row of packed trajectories, got {count}.")
-    if rows_per_batch < 1 or process_count < 1 or rows_per_batch % process_count:
+    if rows_per_batch < 1 or rows_per_batch % share.of:
         raise ValueError(
-            f"rows_per_batch should be a positive multiple of the number of processes, got {rows_per_batch} rows for "
-            f"{process_count} processes."
+            f"rows_per_batch should be a positive multiple of the parts of a batch, got {rows_per_batch} rows for "
+            f"{share.of} parts."
         )
-    if not 0 <= process_index < process_count:
-        raise ValueError(f"process_index should be in [0, {process_count}), got {process_index}.")
+    if not set(share.parts) <= set(range(share.of)):
+        raise ValueError(f"The parts of a share should be in [0, {share.of}), got {share.parts}.")
     if seed < 0:
         raise ValueError(f"seed should be at least 0, got {seed}.")
-    share = rows_per_batch // process_count
     steps = -(-count // rows_per_batch)
     order_of = functools.lru_cache(_EPOCHS_KEPT)(functools.partial(_epoch_order, count, seed))
 
     def rows_at(step: int) -> list[int]:
         epoch, step_of_epoch = divmod(step, steps)
-        start = step_of_epoch * rows_per_batch + process_index * share
-        shown = order_of(epoch)[start : start + share].tolist()
-        return shown + [_PADDING] * (share - len(shown))
+        start = step_of_epoch * rows_per_batch
+        shown = order_of(epoch)[start : start + rows_per_batch]
+        batch = np.pad(shown, (0, rows_per_batch - len(shown)), constant_values=_PADDING)
+        return batch.reshape(share.of, -1)[list(share.parts)].ravel().tolist()
 
     return grain.MapDataset.range(sys.maxsize).map(rows_at)
 

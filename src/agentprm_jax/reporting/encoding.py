@@ -1,4 +1,4 @@
-"""Encodes the trajectories of a training run once, by all of its processes together, with a progress bar."""
+"""Encodes the trajectories of a training run once, by all of its processes together; the first shows its progress."""
 
 from __future__ import annotations
 
@@ -32,14 +32,19 @@ def encode_together(folder: Path, source: Path, encoder: ChatEncoder, lesson: Le
 
     from agentprm_jax.training.distributed import all_or_none
 
+    part, parts = jax.process_index(), jax.process_count()
     with all_or_none(f"preparing {folder}"):
-        if jax.process_index() == 0:
-            claim_store(folder, source, encoder, lesson, watch=_watch)
+        if part == 0:
+            claim_store(folder, source, encoder, lesson, watch=_show)
     with all_or_none(f"encoding {source}"):
-        part, parts = jax.process_index(), jax.process_count()
-        encode_share(folder, source, encoder, watch=_watch, part=part, parts=parts)
+        encode_share(folder, source, encoder, watch=_show if part == 0 else _pass_on, part=part, parts=parts)
     return open_store(folder)
 
 
-def _watch(items: Iterable[Any], label: str, total: int | None) -> Iterator[Any]:
+def _show(items: Iterable[Any], label: str, total: int | None) -> Iterator[Any]:
     return progress(items, label, total=total)
+
+
+def _pass_on(items: Iterable[Any], label: str, total: int | None) -> Iterator[Any]:
+    del label, total
+    return iter(items)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         all_or_none,
         first_process_first,
         initialise_distributed,
-        wait_for_all,
         whole_on_host,
     )
     from agentprm_jax.training.finish import finished_model
@@ -42,7 +41,6 @@ _MODULES = {
         "all_or_none",
         "first_process_first",
         "initialise_distributed",
-        "wait_for_all",
         "whole_on_host",
     ),
     "finish": ("finished_model",),
@@ -98,7 +96,6 @@ __all__ = [
     "sft_objective",
     "stop_on_signal",
     "train",
-    "wait_for_all",
     "whole_on_host",
 ]
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 from agentprm_jax.data.batch import Batch
 from agentprm_jax.data.loader import batches
 from agentprm_jax.data.packing import PackedRows
+from agentprm_jax.data.share import WHOLE, Share
 
 
 class BatchSource(Protocol):
@@ -29,20 +30,18 @@ class BatchSource(Protocol):
 class PackedBatches:
     """Batches of packed trajectories, reshuffled every epoch, as a function of (seed, index)."""
 
-    def __init__(self, rows: PackedRows, *, rows_per_batch: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
+    def __init__(self, rows: PackedRows, *, rows_per_batch: int, seed: int, share: Share = WHOLE) -> None:
         """Prepares the loader of this process.
 
         Args:
             rows: the packed data set.
             rows_per_batch: rows of a batch over all processes.
             seed: of the order, 0 or more.
-            share: the part of every batch that is wanted and the number of parts, as `row_share` gives them.
+            share: the parts of every batch that this process must give, as `row_share` says.
         """
-        part, parts = share
         names = cast(PackedRows, _RowNames(rows))
-        settings = {"rows_per_batch": rows_per_batch, "seed": seed, "process_index": part, "process_count": parts}
-        self._batches = batches(rows, **settings)
-        self._names = batches(names, **settings)
+        self._batches = batches(rows, rows_per_batch=rows_per_batch, seed=seed, share=share)
+        self._names = batches(names, rows_per_batch=rows_per_batch, seed=seed, share=share)
         self.digest = f"{_digest(rows)}-{seed}"
 
     def __getitem__(self, index: int) -> Batch:

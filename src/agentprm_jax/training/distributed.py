@@ -18,7 +18,7 @@ _SURE = ("slurm", "ompi", "gcetpu", "gketpu")
 _JAX_NAMES = {"k8s": None}
 """Kubernetes has no name in jax; it is the last that jax asks when it is told none."""
 _LONGEST_WAIT = 7 * 24 * 3600 * 1000
-"""Milliseconds that a process waits for the others in `all_or_none`; of one that has died it hears earlier."""
+"""Milliseconds that a process waits for the others; of one that has died it hears earlier."""
 
 
 def initialise_distributed(config: DistributedConfig) -> None:
@@ -52,13 +52,13 @@ def first_process_first() -> Iterator[None]:
     If the block fails there, the others enter it too and see for themselves what is wrong.
     """
     if jax.process_index() != 0:
-        wait_for_all("first_process_first")
+        _wait_for_all()
         yield
         return
     try:
         yield
     finally:
-        wait_for_all("first_process_first")
+        _wait_for_all()
 
 
 class OtherProcessFailed(RuntimeError):
@@ -86,14 +86,13 @@ def all_or_none(what: str) -> Iterator[None]:
 
 
 def _who_failed(here: bool) -> list[int]:
-    """Waits without a collective, since on some platforms a device gives up when another comes to one minutes later."""
-    multihost.get_barrier_sync_fn()(key="all_or_none", timeout_ms=_LONGEST_WAIT)
+    _wait_for_all()
     return np.flatnonzero(multihost_utils.process_allgather(np.array([here])).ravel()).tolist()
 
 
-def wait_for_all(what: str) -> None:
-    """Returns when every process of the run has called it with the same `what`; at once where there is only one."""
-    multihost_utils.sync_global_devices(what)
+def _wait_for_all() -> None:
+    """Waits without a collective, since on some platforms a device gives up when another comes to one minutes later."""
+    multihost.get_barrier_sync_fn()(key="wait_for_all", timeout_ms=_LONGEST_WAIT)
 
 
 def whole_on_host(tree: PyTree) -> PyTree:

@@ -9,7 +9,7 @@ from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.lora import merge_adapters
 from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.models.lora_files import save_adapter
-from agentprm_jax.training.distributed import whole_on_host
+from agentprm_jax.training.distributed import all_or_none, whole_on_host
 
 PyTree = Any
 ADAPTER = "adapter"
@@ -41,11 +41,13 @@ def finished_model(
 
     Raises:
         OSError: the adapter could not be written.
+        OtherProcessFailed: the first process could not write it.
     """
     params = whole_on_host(trained)
     if lora.rank == 0:
         return params
     base = whole_on_host(pretrained)
-    if jax.process_index() == 0:
-        save_adapter(output / ADAPTER, config, lora, params, base=str(init))
+    with all_or_none(f"saving {output / ADAPTER}"):
+        if jax.process_index() == 0:
+            save_adapter(output / ADAPTER, config, lora, params, base=str(init))
     return merge_adapters(lora, base, params)

@@ -65,7 +65,8 @@ def fit(
     reports = _Reports(writers, batches, checkpointer)
     agree, start = make_agreement(mesh), int(state.step)
     saved, saved_at = start, clock()
-    rows = loop.rows_per_batch // row_share(mesh)[1]
+    share = row_share(mesh)
+    rows = loop.rows_per_batch // share.of * len(share.parts)
     for index in range(start, total_steps):
         batch = place_batch(mesh, _checked(batches[index], rows, loop.rows_per_batch))
         state, metrics = update(state, batch, np.int32(index))
@@ -89,9 +90,14 @@ def fit(
 
 
 def place_batch(mesh: Mesh, batch: Any) -> Any:
-    """Puts this process' rows of a batch on its devices."""
-    sharding = batch_sharding(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+    """Puts this process' rows of a batch, which are those of its `row_share` in order, on its devices."""
+    sharding, share = batch_sharding(mesh), row_share(mesh)
+
+    def place(x: Any) -> jax.Array:
+        rows = len(x) // len(share.parts) * share.of
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x), (rows, *x.shape[1:]))
+
+    return jax.tree.map(place, batch)
 
 
 class _Reports:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from agentprm_jax.data.share import Share
 from agentprm_jax.models.placement import Constrain, LogicalAxes, MeshAxes, parts_along
 from agentprm_jax.training.config import MeshConfig
 
@@ -128,23 +129,20 @@ def row_shards(mesh: Mesh) -> int:
     return parts_along(mesh, ROW_AXES)
 
 
-def row_share(mesh: Mesh) -> tuple[int, int]:
-    """Says which part of a batch's rows this process must give: (number of the part from 0, number of equal parts).
+def row_share(mesh: Mesh, process: int | None = None) -> Share:
+    """Says which parts of a batch's rows a process must give: those that any of its devices holds.
 
-    Processes whose devices differ only along the tensor axis hold the same rows and give the same part.
+    They need not follow each other, since a mesh follows the torus of a TPU slice and not the order of its hosts.
+    Processes whose devices differ only along the tensor axis hold the same rows, and each gives them.
 
-    Raises:
-        ValueError: if the rows of this process are not one of equal parts, in order.
+    Args:
+        mesh: the mesh.
+        process: number of the process; None is this one.
     """
-    shards = row_shards(mesh)
-    slices = batch_sharding(mesh).addressable_devices_indices_map((shards,)).values()
-    mine = sorted({rows[0].start or 0 for rows in slices if rows is not None})
-    if mine != list(range(mine[0], mine[0] + len(mine))) or shards % len(mine) or mine[0] % len(mine):
-        raise ValueError(
-            f"The devices of process {jax.process_index()} hold the parts {mine} of the {shards} parts of a batch's "
-            f"rows on the mesh {dict(mesh.shape)}; they should hold equally many in order. Choose other sizes."
-        )
-    return mine[0] // len(mine), shards // len(mine)
+    asked = jax.process_index() if process is None else process
+    holders = mesh.devices.reshape(row_shards(mesh), -1)
+    parts = (part for part, row in enumerate(holders) if any(device.process_index == asked for device in row))
+    return Share(tuple(parts), len(holders))
 
 
 @dataclasses.dataclass(frozen=True)

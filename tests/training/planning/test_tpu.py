@@ -9,6 +9,7 @@ import pytest
 from agentprm_jax.models import DecoderConfig, LoraConfig
 from agentprm_jax.models.attention import Context, attend
 from agentprm_jax.training import MeshConfig, make_constrain, make_mesh
+from agentprm_jax.training.mesh import batch_sharding, row_share
 from agentprm_jax.training.planning.costs import count_costs
 from agentprm_jax.training.planning.hlo import parse_module
 from agentprm_jax.training.planning.plan import plan_step
@@ -40,6 +41,26 @@ MODEL = DecoderConfig(
     remat=True,
 )
 WORK = Workload(MODEL, "agentprm", rows=8, length=1024)
+
+
+@pytest.mark.parametrize(
+    ("topology", "mesh", "first"),
+    [
+        ("v5e:4x8", (2, 16, 1), (0, 1, 8, 9)),
+        ("v5e:4x8", (1, 32, 1), (0, 1, 8, 9)),
+        ("v5p:2x4x4", (4, 8, 1), (0, 1, 4, 5)),
+        ("v5p:2x4x4", (1, 8, 4), (0, 4)),
+        ("v5p:8x8x16", (32, 32, 1), (0, 16, 32, 48)),
+        ("v5p:8x8x16", (128, 8, 1), (0, 1, 128, 129)),
+    ],
+)
+def test_every_host_of_a_slice_gives_the_rows_of_its_chips_though_they_do_not_follow_each_other(topology, mesh, first):
+    placed = make_mesh(MeshConfig(*mesh), tpu_devices(topology))
+    assert row_share(placed, 0).parts == first
+    held = {}
+    for device, (part,) in batch_sharding(placed).devices_indices_map((mesh[0] * mesh[1],)).items():
+        held.setdefault(device.process_index, set()).add(part.start or 0)
+    assert {process: set(row_share(placed, process).parts) for process in held} == held
 
 
 def attention_gradient(heads, length, width, dtype, branches=False):
