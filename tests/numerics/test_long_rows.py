@@ -49,12 +49,16 @@ def test_advantages_of_a_long_row_with_one_discount_are_those_of_a_loop(length, 
     np.testing.assert_allclose(advantages, expected, **SCALED)
 
 
-def test_nothing_behind_the_end_of_an_episode_reaches_it_in_a_long_row():
+@pytest.mark.parametrize("value", [1e30, np.nan, np.inf])
+@pytest.mark.parametrize("name", ["rewards", "values", "discounts"])
+def test_nothing_behind_the_end_of_an_episode_reaches_it_in_a_long_row(name, value):
     end, (rewards, values, discounts) = 2000, packed(5000)
     discounts[:, end] = 0
-    others = [np.where(np.arange(array.shape[1]) > end + 1, -1000 * array, array) for array in (rewards, values)]
-    others[0][:, end + 1] = 1e30
-    before, after = jitted_gae(rewards, values, discounts, 0.98), jitted_gae(*others, discounts, 0.98)
+    others = {"rewards": -1000 * rewards, "values": -1000 * values, "discounts": discounts / 2}
+    others[name][:, end + 1 + np.array([0, 30, 300])] = value
+    inputs = {"rewards": rewards, "values": values, "discounts": discounts}
+    changed = {key: np.concatenate([inputs[key][:, : end + 1], others[key][:, end + 1 :]], 1) for key in inputs}
+    before, after = jitted_gae(**inputs, lam=0.98), jitted_gae(**changed, lam=0.98)
     np.testing.assert_array_equal(before[:, : end + 1], after[:, : end + 1])
     assert not np.array_equal(before[:, end + 1 :], after[:, end + 1 :])
 

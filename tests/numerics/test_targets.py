@@ -29,12 +29,12 @@ def targets_of(batch, dtype=jnp.float32) -> PromiseTargets:
 
 
 @st.composite
-def returns(draw):
+def returns(draw, numbers=numbers, discounts=unit):
     """Rewards, values, discounts (zeros among them) and lambda, as `gae` takes them."""
     return (
         draw(hnp.arrays(np.float32, (ROWS, STEPS), elements=numbers)),
         draw(hnp.arrays(np.float32, (ROWS, STEPS + 1), elements=numbers)),
-        draw(hnp.arrays(np.float32, (ROWS, STEPS), elements=st.one_of(st.just(0.0), unit))),
+        draw(hnp.arrays(np.float32, (ROWS, STEPS), elements=st.just(0.0) | discounts)),
         np.float32(draw(unit)),
     )
 
@@ -73,13 +73,18 @@ def test_gae_with_lambda_one_is_the_discounted_return_minus_the_value(inputs):
     np.testing.assert_allclose(jitted_gae(rewards, values, discounts, 1.0), np.stack(expected, 1), **CLOSE)
 
 
+def joined(first, second, end):
+    """Rewards, values and discounts: the first's up to the step `end`, whose discount is 0, the second's behind it."""
+    pairs = zip(first[:3], second[:3], strict=True)
+    rewards, values, discounts = (np.concatenate([a[:, : end + 1], b[:, end + 1 :]], axis=1) for a, b in pairs)
+    return rewards, values, np.where(np.arange(STEPS) == end, np.float32(0), discounts)
+
+
 @laws
-@given(returns(), returns(), st.integers(0, STEPS - 1))
+@given(returns(), returns(numbers | junk, unit | junk), st.integers(0, STEPS - 1))
 def test_nothing_behind_a_zero_discount_reaches_the_steps_before_it(inputs, others, end):
-    rewards, values, discounts, lam = inputs
-    cut = (rewards, values, np.where(np.arange(STEPS) == end, np.float32(0), discounts))
-    changed = [np.concatenate([a[:, : end + 1], b[:, end + 1 :]], axis=1) for a, b in zip(cut, others[:3], strict=True)]
-    before, after = jitted_gae(*cut, lam), jitted_gae(*changed, lam)
+    lam = inputs[3]
+    before, after = jitted_gae(*joined(inputs, inputs, end), lam), jitted_gae(*joined(inputs, others, end), lam)
     np.testing.assert_array_equal(before[:, : end + 1], after[:, : end + 1])
 
 
@@ -89,6 +94,37 @@ def paired_gae(rewards, values, discounts, lam, cotangent):
         return jnp.vdot(gae(rewards, values, discounts, lam), cotangent)
 
     return jax.value_and_grad(pair, argnums=(0, 1))(rewards, values)
+
+
+@jax.jit
+def square_gradients(rewards, values, discounts, lam, counted):
+    def square(rewards, values, lam):
+        return jnp.sum(jnp.square(jnp.where(counted, gae(rewards, values, discounts, lam), 0)))
+
+    return jax.grad(square, argnums=range(3))(rewards, values, lam)
+
+
+@laws
+@given(returns(), returns(numbers | junk), st.integers(0, STEPS - 1))
+def test_nothing_behind_a_zero_discount_reaches_a_gradient_of_the_steps_before_it(inputs, others, end):
+    padding = (*others[:2], np.zeros_like(others[2]))
+    lam, counted = inputs[3], np.arange(STEPS) <= end
+    clean, dirty = (
+        square_gradients(*joined(inputs, behind, end), lam, counted)
+        for behind in (tuple(map(np.zeros_like, padding)), padding)
+    )
+    for one, other in zip(clean, dirty, strict=True):
+        assert np.isfinite(one).all()
+        np.testing.assert_array_equal(one, other)
+
+
+@laws
+@given(returns(), hnp.arrays(np.float32, (2, ROWS, STEPS), elements=numbers | junk), st.integers(0, STEPS - 1))
+def test_no_gradient_of_the_steps_before_a_zero_discount_reaches_what_is_behind_it(inputs, cotangents, end):
+    arrays, lam = joined(inputs, inputs, end), inputs[3]
+    cotangent, other = cotangents[0], np.where(np.arange(STEPS) <= end, cotangents[1], cotangents[0])
+    for one, changed in zip(paired_gae(*arrays, lam, cotangent)[1], paired_gae(*arrays, lam, other)[1], strict=True):
+        np.testing.assert_array_equal(one[:, end + 1 :], changed[:, end + 1 :])
 
 
 @laws
@@ -296,6 +332,14 @@ def test_adding_the_outcome_to_the_bootstrapped_value_of_the_end_would_label_abo
     )
     assert min(literal) > 1.5
     assert float(jnp.max(ours.promise)) <= 1.0
+
+
+@laws
+@given(episodes(), junk)
+def test_the_promise_of_the_last_step_changes_no_label(batch, value):
+    changed = batch._replace(promises=np.where(batch.last, np.float32(value), batch.promises))
+    for one, other in zip(targets_of(batch), targets_of(changed), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @laws

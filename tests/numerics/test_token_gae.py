@@ -46,6 +46,18 @@ def test_token_gae_is_gae_of_the_action_tokens_alone_and_zero_elsewhere(inputs, 
         np.testing.assert_allclose(advantages[row, acts], expected, **CLOSE)
 
 
+@laws
+@given(conversations(), st.integers(0, STEPS - 1), junk)
+def test_a_token_reaches_no_other_if_nothing_is_handed_on(inputs, token, value):
+    """A reward is handed on by gamma times lambda, a value by gamma."""
+    rewards, values, mask, gamma, lam = inputs
+    others = np.arange(STEPS) != token
+    reward, known = (np.where(others, array, np.float32(value)) for array in (rewards, values))
+    for changed, decays in (((reward, values), (gamma, 0)), ((reward, known), (0, lam))):
+        before, after = (jitted_token_gae(*arrays, mask, *decays) for arrays in ((rewards, values), changed))
+        np.testing.assert_array_equal(before[:, others], after[:, others])
+
+
 @jax.jit
 def token_gae_gradients(rewards, values, mask):
     return jax.grad(lambda *given: token_gae(*given, mask, gamma=0.9, lam=0.8).sum(), argnums=(0, 1))(rewards, values)

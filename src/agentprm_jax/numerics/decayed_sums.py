@@ -32,6 +32,16 @@ def decayed_sums(
     return jax.vmap(_walk, in_axes=(0, 0, None, 0))(cut_errors, cut_discounts, lam, behind).reshape(-1)[:length]
 
 
+def discounted(numbers: Float32[Array, "..."], discounts: Float32[Array, "..."]) -> Float32[Array, "..."]:
+    """discounts * numbers, and 0 where the discount is 0, though the number be infinite or NaN.
+
+    There the gradient for the number is 0, too, whatever cotangent arrives; that for the discount is its true one, the
+    number, where it is finite.
+    """
+    held = jax.lax.stop_gradient(jnp.where(jnp.isfinite(numbers), numbers, 0.0))
+    return discounts * jnp.where(discounts == 0, held, numbers)
+
+
 def geometric_sums(errors: Float32[Array, "n t"], decay: Float32[Array, ""]) -> Float32[Array, "n t"]:
     """A_t = errors_t + decay * A_{t+1} in every row, behind which A is 0, as products with a matrix of powers.
 
@@ -72,7 +82,7 @@ def _walk(
 
     def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         error, discount = step
-        total = error + discount * lam * later
+        total = error + discounted(later, discount * lam)
         return total, total
 
     return jax.lax.scan(backward, behind, (errors, discounts), reverse=True)[1]
@@ -86,7 +96,7 @@ def _summary(
     def backward(later: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
         (error, discount), (total, product) = step, later
         decay = discount * lam
-        return (error + decay * total, decay * product), None
+        return (error + discounted(total, decay), discounted(product, decay)), None
 
     start = (jnp.float32(0), jnp.float32(1))
     return jax.lax.scan(backward, start, (errors, discounts), reverse=True)[0]

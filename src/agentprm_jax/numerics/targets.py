@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32
 
-from agentprm_jax.numerics.decayed_sums import decayed_sums, geometric_sums
+from agentprm_jax.numerics.decayed_sums import decayed_sums, discounted, geometric_sums
 from agentprm_jax.numerics.steps import as_float32, last_step, present, require_shape, step_before, zero_padding
 
 
@@ -40,7 +40,7 @@ def trajectory_gae(
     (arXiv 1506.02438), eq. 16.
     """
     value, scale = as_float32(values), as_float32(discounts)
-    errors = as_float32(rewards) + scale * value[1:] - value[:-1]
+    errors = as_float32(rewards) + discounted(value[1:], scale) - value[:-1]
     return decayed_sums(errors, scale, as_float32(lam))
 
 
@@ -58,8 +58,9 @@ def gae(
     Args:
         rewards: reward received by each step.
         values: value of the state before each step, and of the state after the last one.
-        discounts: gamma, and 0 at a step that ends its episode: nothing behind such a step reaches it. Or one gamma for
-            all steps of rows that hold one episode each; the value after a last step that ends it is then 0.
+        discounts: gamma, and 0 at a step that ends its episode: nothing behind such a step reaches it, not even NaN. Or
+            one gamma for all steps of rows that hold one episode each; the value after a last step that ends it is then
+            0.
         lam: lambda, in [0, 1]: 0 is the one-step error, 1 the discounted return minus the value.
 
     Returns:
@@ -109,7 +110,7 @@ def trajectory_token_gae(
     """
     acts, discount, decay = present(action_mask), as_float32(gamma), as_float32(lam)
     value, reward = zero_padding(values, acts), zero_padding(rewards, acts)
-    handed = jnp.where(acts, discount * (value + decay * (reward - value)), 0.0)
+    handed = jnp.where(acts, discounted(value + discounted(reward - value, decay), discount), 0.0)
     ahead = decayed_sums(handed, jnp.where(acts, discount * decay, 1.0), jnp.float32(1))
     behind = jax.lax.pad(ahead, jnp.float32(0), [(-1, 1, 0)])  # a shift that devices which share time need not gather
     return jnp.where(acts, reward - value + behind, 0.0)
@@ -215,4 +216,4 @@ def promise_targets(
     following = jnp.flip(step_before(jnp.zeros_like(initial), jnp.flip(advantage, axis=-1)), axis=-1)
     # Qhat_t = gamma * Q_t + gamma * lam * A_{t+1} is A_t + V_t without its cancellation: the label of the last step is
     # r, and V_0 drops out, to the last bit.
-    return PromiseTargets(rewards + discounts * (known + as_float32(lam) * following), advantage)
+    return PromiseTargets(rewards + discounted(known + discounted(following, as_float32(lam)), discounts), advantage)
