@@ -35,7 +35,7 @@ SEVEN = named_model("qwen2.5-7b", dtype="bfloat16", param_dtype="float32", remat
 WORK = Workload(SEVEN, "agentprm", rows=32, length=4096)
 
 
-def torus(*sizes):
+def grid(*sizes):
     return list(itertools.product(*map(range, sizes)))
 
 
@@ -102,19 +102,27 @@ def test_scoring_has_no_adapters():
 
 
 def test_a_group_uses_two_links_along_rings_and_one_along_lines():
-    chip = TPUS["v5p"]
-    whole = torus(2, 4, 4)
-    assert links(chip, exchange(range(32)), whole) == 1 + 2 + 2
-    assert links(chip, exchange(range(4)), whole) == 2
-    assert links(chip, exchange((0, 16)), whole) == 1
-    assert links(TPUS["v5e"], exchange(range(32)), torus(4, 8, 1)) == 2
-    assert links(TPUS["v5e"], exchange(range(256)), torus(16, 16, 1)) == 4
+    chip, whole = TPUS["v5p"], grid(4, 4, 8)
+    assert links(chip, exchange(range(128)), whole) == 2 + 2 + 2
+    assert links(chip, exchange(range(8)), whole) == 2
+    assert links(chip, exchange(range(4)), whole) == 1
+    assert links(chip, exchange((0, 32, 64, 96)), whole) == 2
+    assert links(TPUS["v5e"], exchange(range(32)), grid(4, 8, 1)) == 1 + 1
+    assert links(TPUS["v5e"], exchange(range(128)), grid(8, 16, 1)) == 1 + 2
+    assert links(TPUS["v5e"], exchange(range(256)), grid(16, 16, 1)) == 2 + 2
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 4), (2, 4, 4)])
+def test_a_slice_of_less_than_a_cube_has_no_rings(shape):
+    chips = math.prod(shape)
+    assert links(TPUS["v5p"], exchange(range(chips)), grid(*shape)) == 3
+    assert links(TPUS["v5p"], exchange(range(shape[-1])), grid(*shape)) == 1
 
 
 def test_the_slowest_of_three_sets_the_time_and_gives_its_name():
     chip = TPUS["v5e"]
     costs = Costs(2 * chip.flops, 1 * chip.hbm_bandwidth, (exchange(range(8), chip.link_bandwidth, times=6),))
-    roof = tpu_roofline(chip, costs, torus(2, 4, 1))
+    roof = tpu_roofline(chip, costs, grid(2, 4, 1))
     assert (roof.compute, roof.memory, roof.exchange) == pytest.approx((2, 1, 3))
     assert roof.seconds == roof.exchange
     assert roof.limit == "exchange"

@@ -72,12 +72,12 @@ def tpu_roofline(chip: Tpu, costs: Costs, coordinates: Coordinates) -> Roofline:
 def links(chip: Tpu, collective: Collective, coordinates: Coordinates) -> int:
     """Links through which each chip of a group receives at the same time.
 
-    A group has two links along every dimension of the torus that it runs all around, and one along those in which it
-    is a line, whose ends have no more. A group that takes chips from a dimension with gaps counts as a line.
+    A group has two links along every dimension that is a ring and that it runs all around, and one along those in which
+    it is a line, whose ends have no more. A group that takes chips from a dimension with gaps counts as a line.
     """
     sizes = [max(along) + 1 for along in zip(*coordinates, strict=True)]
     members = [coordinates[place] for place in collective.group]
     counts = [len(set(along)) for along in zip(*members, strict=True)]
-    around = [count == size and chip.is_ring(size) for count, size in zip(counts, sizes, strict=True)]
-    spanned = sum((2 if ring else 1) for count, ring in zip(counts, around, strict=True) if count > 1)
+    along = zip(counts, sizes, chip.rings(sizes), strict=True)
+    spanned = sum(2 if ring and count == size else 1 for count, size, ring in along if count > 1)
     return max(1, spanned)
