@@ -18,7 +18,7 @@ from agentprm_jax.training.planning.costs import Collective, Costs
 from agentprm_jax.training.planning.plan import Plan, best_first
 from agentprm_jax.training.planning.presets import MODELS, named_model
 from agentprm_jax.training.planning.programs import Memory
-from agentprm_jax.training.planning.roofline import Roofline, links, tpu_roofline
+from agentprm_jax.training.planning.roofline import Roofline, links, links_used, tpu_roofline
 from agentprm_jax.training.planning.work import (
     Workload,
     adapter_parameters,
@@ -41,6 +41,11 @@ def grid(*sizes):
 
 def exchange(group, payload=1e9, times=1):
     return Collective("all-gather", tuple(group), payload, times)
+
+
+def permute(*ring):
+    """Each chip of a ring sends to the next one."""
+    return Collective("collective-permute", ring, 1e9, 1, frozenset(zip(ring, ring[1:] + ring[:1], strict=True)))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -117,6 +122,25 @@ def test_a_slice_of_less_than_a_cube_has_no_rings(shape):
     chips = math.prod(shape)
     assert links(TPUS["v5p"], exchange(range(chips)), grid(*shape)) == 3
     assert links(TPUS["v5p"], exchange(range(shape[-1])), grid(*shape)) == 1
+
+
+def links_of_permutes(coordinates, *permutes):
+    return [links_used(TPUS["v5p"], one, coordinates, Costs(0, 0, permutes)) for one in permutes]
+
+
+@pytest.mark.parametrize("chips", [4, 16, 64])
+def test_a_permute_uses_one_link_and_two_where_the_program_sends_the_other_way_too(chips):
+    cube, ahead, back = grid(4, 4, 4), permute(*range(chips)), permute(*reversed(range(chips)))
+    assert links_of_permutes(cube, ahead) == [1]
+    assert links_of_permutes(cube, ahead, back) == [2, 2]
+    roof = tpu_roofline(TPUS["v5p"], Costs(0, 0, (ahead, back)), cube)
+    assert roof.exchange == pytest.approx(ahead.received / TPUS["v5p"].link_bandwidth)
+
+
+def test_permutes_both_ways_along_a_line_take_turns():
+    line = grid(2, 4, 4)
+    assert links_of_permutes(line, permute(0, 1, 2, 3), permute(3, 2, 1, 0)) == [1, 1]
+    assert links_of_permutes(line, permute(0, 1)) == [1]
 
 
 def test_the_slowest_of_three_sets_the_time_and_gives_its_name():
