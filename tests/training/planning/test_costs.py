@@ -74,6 +74,8 @@ def test_traffic_counts_the_layer_that_is_read_and_written_and_nothing_that_lies
 def test_exchanges_know_their_chips_their_bytes_and_how_often_they_take_place():
     part = 2 * 112 * 64
     assert received("collective-permute") == {((0, 1, 2, 3), LAYERS * 3, part)}
+    permute = next(one for one in COSTS.collectives if one.kind == "collective-permute")
+    assert {(0, 3), (1, 0), (2, 1), (3, 2)} < permute.pairs
     assert received("all-gather") == {((0, 1, 2, 3), 1, 3 * 4 * 8 * 64)}
     assert received("reduce-scatter") == {(tuple(range(8)), 1, 4 * 32 * 64 * 7 / 8)}
 

@@ -18,7 +18,7 @@ from agentprm_jax.training.planning.costs import Collective, Costs
 from agentprm_jax.training.planning.plan import Plan, best_first
 from agentprm_jax.training.planning.presets import MODELS, named_model
 from agentprm_jax.training.planning.programs import Memory
-from agentprm_jax.training.planning.roofline import Roofline, links, tpu_roofline
+from agentprm_jax.training.planning.roofline import Roofline, links, links_used, tpu_roofline
 from agentprm_jax.training.planning.work import (
     Workload,
     adapter_parameters,
@@ -35,12 +35,17 @@ SEVEN = named_model("qwen2.5-7b", dtype="bfloat16", param_dtype="float32", remat
 WORK = Workload(SEVEN, "agentprm", rows=32, length=4096)
 
 
-def torus(*sizes):
+def grid(*sizes):
     return list(itertools.product(*map(range, sizes)))
 
 
 def exchange(group, payload=1e9, times=1):
     return Collective("all-gather", tuple(group), payload, times)
+
+
+def permute(*ring):
+    """Each chip of a ring sends to the next one."""
+    return Collective("collective-permute", ring, 1e9, 1, frozenset(zip(ring, ring[1:] + ring[:1], strict=True)))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -102,19 +107,46 @@ def test_scoring_has_no_adapters():
 
 
 def test_a_group_uses_two_links_along_rings_and_one_along_lines():
-    chip = TPUS["v5p"]
-    whole = torus(2, 4, 4)
-    assert links(chip, exchange(range(32)), whole) == 1 + 2 + 2
-    assert links(chip, exchange(range(4)), whole) == 2
-    assert links(chip, exchange((0, 16)), whole) == 1
-    assert links(TPUS["v5e"], exchange(range(32)), torus(4, 8, 1)) == 2
-    assert links(TPUS["v5e"], exchange(range(256)), torus(16, 16, 1)) == 4
+    chip, whole = TPUS["v5p"], grid(4, 4, 8)
+    assert links(chip, exchange(range(128)), whole) == 2 + 2 + 2
+    assert links(chip, exchange(range(8)), whole) == 2
+    assert links(chip, exchange(range(4)), whole) == 1
+    assert links(chip, exchange((0, 32, 64, 96)), whole) == 2
+    assert links(TPUS["v5e"], exchange(range(32)), grid(4, 8, 1)) == 1 + 1
+    assert links(TPUS["v5e"], exchange(range(128)), grid(8, 16, 1)) == 1 + 2
+    assert links(TPUS["v5e"], exchange(range(256)), grid(16, 16, 1)) == 2 + 2
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 2, 4), (2, 4, 4)])
+def test_a_slice_of_less_than_a_cube_has_no_rings(shape):
+    chips = math.prod(shape)
+    assert links(TPUS["v5p"], exchange(range(chips)), grid(*shape)) == 3
+    assert links(TPUS["v5p"], exchange(range(shape[-1])), grid(*shape)) == 1
+
+
+def links_of_permutes(coordinates, *permutes):
+    return [links_used(TPUS["v5p"], one, coordinates, Costs(0, 0, permutes)) for one in permutes]
+
+
+@pytest.mark.parametrize("chips", [4, 16, 64])
+def test_a_permute_uses_one_link_and_two_where_the_program_sends_the_other_way_too(chips):
+    cube, ahead, back = grid(4, 4, 4), permute(*range(chips)), permute(*reversed(range(chips)))
+    assert links_of_permutes(cube, ahead) == [1]
+    assert links_of_permutes(cube, ahead, back) == [2, 2]
+    roof = tpu_roofline(TPUS["v5p"], Costs(0, 0, (ahead, back)), cube)
+    assert roof.exchange == pytest.approx(ahead.received / TPUS["v5p"].link_bandwidth)
+
+
+def test_permutes_both_ways_along_a_line_take_turns():
+    line = grid(2, 4, 4)
+    assert links_of_permutes(line, permute(0, 1, 2, 3), permute(3, 2, 1, 0)) == [1, 1]
+    assert links_of_permutes(line, permute(0, 1)) == [1]
 
 
 def test_the_slowest_of_three_sets_the_time_and_gives_its_name():
     chip = TPUS["v5e"]
     costs = Costs(2 * chip.flops, 1 * chip.hbm_bandwidth, (exchange(range(8), chip.link_bandwidth, times=6),))
-    roof = tpu_roofline(chip, costs, torus(2, 4, 1))
+    roof = tpu_roofline(chip, costs, grid(2, 4, 1))
     assert (roof.compute, roof.memory, roof.exchange) == pytest.approx((2, 1, 3))
     assert roof.seconds == roof.exchange
     assert roof.limit == "exchange"

@@ -1,6 +1,6 @@
 """Accelerators: what each kind of chip can do, and the slices it comes in. Numbers of the makers' data sheets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 GIB = 2**30
@@ -22,18 +22,21 @@ class Chip:
 
 @dataclass(frozen=True)
 class Tpu(Chip):
-    """A TPU chip; chips form a torus, in which each has two links along every dimension."""
+    """A TPU chip; chips form a grid, in which each has two links along every dimension."""
 
     link_bandwidth: float
     """Bytes a second that one link brings in (as many go out)."""
-    wraps: tuple[int, ...]
-    """Sizes of a dimension at which its two ends are joined."""
+    ring_unit: int
+    """A dimension of a multiple of so many chips has its two ends joined to a ring."""
+    in_cubes: bool
+    """Whether it has them joined only where all dimensions are such multiples, since switches join whole cubes."""
     slices: Mapping[int, str]
     """Topology by number of chips, as libtpu names it."""
 
-    def is_ring(self, size: int) -> bool:
-        """Whether a dimension of so many chips is a ring and not a line."""
-        return size in self.wraps
+    def rings(self, shape: Sequence[int]) -> tuple[bool, ...]:
+        """Which dimensions of a slice of this shape are rings; the others are lines."""
+        joined = tuple(size % self.ring_unit == 0 for size in shape)
+        return (all(joined),) * len(joined) if self.in_cubes else joined
 
     def bandwidth_among(self, chips: int, groups: int = 1) -> float:
         """Bytes a second into one of so many chips, roughly: as if each group that exchanges were a ring of its own."""
@@ -75,10 +78,11 @@ _CUBES = {
     1024: "8x8x16",
 }
 
+# Rings: docs.cloud.google.com/tpu/docs/v5p (a torus from 4x4x4 on) and jax-ml.github.io/scaling-book/tpus (8x16 of v5e).
 TPUS: Mapping[str, Tpu] = {
-    "v5e": Tpu("v5e", 197e12, 16 * GIB, 819e9, 45e9, (16,), _FLAT),
-    "v5p": Tpu("v5p", 459e12, 95 * GIB, 2765e9, 90e9, tuple(range(4, 65, 4)), _CUBES),
-    "v6e": Tpu("v6e", 918e12, 32 * GIB, 1640e9, 90e9, (16,), _FLAT),
+    "v5e": Tpu("v5e", 197e12, 16 * GIB, 819e9, 45e9, 16, False, _FLAT),
+    "v5p": Tpu("v5p", 459e12, 95 * GIB, 2765e9, 90e9, 4, True, _CUBES),
+    "v6e": Tpu("v6e", 918e12, 32 * GIB, 1640e9, 90e9, 16, False, _FLAT),
 }
 GPUS: Mapping[str, Gpu] = {
     "a100": Gpu("a100", 312e12, 80 * GIB, 2039e9, 300e9, 25e9),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agentprm_jax.training.planning.groups import group_of
+from agentprm_jax.training.planning.groups import group_of, pairs_of
 from agentprm_jax.training.planning.hlo import Computation, Instruction, Module, trip_count
 from agentprm_jax.training.planning.traffic import main_memory_bytes
 
@@ -28,6 +28,8 @@ class Collective:
     """Bytes that each chip receives every time."""
     times: int
     """How often."""
+    pairs: frozenset[tuple[int, int]] = frozenset()
+    """Sender and receiver of every message, where it is a permute."""
 
     @property
     def received(self) -> float:
@@ -168,4 +170,4 @@ def _collective(visit: _Visit) -> Collective | None:
         "all-to-all": whole * others / len(group),
         "collective-permute": whole if others else 0.0,
     }
-    return Collective(kind, group, received[kind], visit.times)
+    return Collective(kind, group, received[kind], visit.times, frozenset(pairs_of(line)))

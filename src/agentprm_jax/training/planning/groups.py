@@ -14,9 +14,9 @@ def group_of(line: Instruction) -> tuple[int, ...]:
         ValueError: the groups are written in a way that is not known.
     """
     text = line.attributes
-    pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", text)
+    pairs = pairs_of(line)
     if pairs:
-        return _connected([(int(a), int(b)) for a, b in re.findall(r"\{(\d+),(\d+)", pairs[0])])
+        return _connected(pairs)
     mesh = re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(([^)]*)\))? \{([^}]*)\}", text)
     if mesh and not mesh[2]:
         return _of_mesh(mesh[1], mesh[3])
@@ -31,6 +31,12 @@ def group_of(line: Instruction) -> tuple[int, ...]:
         return tuple(places.reshape(int(cut[1]), -1)[0].tolist())
     found = re.search(r"replica_groups=\S*", text)
     raise ValueError(f"{line.name}: its groups of chips are written in an unknown way: {found and found[0][:120]}.")
+
+
+def pairs_of(line: Instruction) -> list[tuple[int, int]]:
+    """Sender and receiver of every message of a permute; none of other collectives."""
+    written = re.search(r"source_target_pairs=\{(.*?)\}\}", line.attributes)
+    return [(int(a), int(b)) for a, b in re.findall(r"\{(\d+),(\d+)", written[0])] if written else []
 
 
 def _of_mesh(sizes: str, joined: str) -> tuple[int, ...]:
@@ -54,7 +60,7 @@ def _connected(pairs: list[tuple[int, int]]) -> tuple[int, ...]:
     for one, other in pairs:
         neighbours.setdefault(one, set()).add(other)
         neighbours.setdefault(other, set()).add(one)
-    found, waiting = set(), [pairs[0][0]] if pairs else []
+    found, waiting = set(), [pairs[0][0]]
     while waiting:
         one = waiting.pop()
         if one not in found:

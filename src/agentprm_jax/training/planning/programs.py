@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import re
+import zlib
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,8 @@ from agentprm_jax.training.objectives import prm_objective, sft_objective
 from agentprm_jax.training.planning.work import Workload
 from agentprm_jax.training.program import prepare
 
+FLAGS = ("LIBTPU_INIT_ARGS", "XLA_FLAGS")
+"""Variables of the environment that change what is compiled."""
 TOKENS_A_STEP = 256
 """Tokens of a step of an episode, observation and action, of which batches are made up."""
 STEPS = 16
@@ -89,19 +92,23 @@ def lower_step(workload: Workload, mesh: Mesh) -> Any:
 
 def digest_of(lowered: Any, topology: str, mesh: Mesh) -> str:
     """Identifies what a compiled program depends on: the lowered one, which does not tell chips apart, the slice, the
-    places of its chips in the mesh, and the compiler."""
-    compiler = f"{jax.__version__} {importlib.metadata.version('libtpu')}"
+    places of its chips in the mesh, the compiler, and the flags that it takes from the environment."""
+    flags = " ".join(f"{name}={os.environ.get(name, '')}" for name in FLAGS)
+    compiler = f"{jax.__version__} {importlib.metadata.version('libtpu')} {flags}"
     places = str([device.coords for device in mesh.devices.flat])
     return hashlib.sha256("\n".join((compiler, topology, places, lowered.as_text())).encode()).hexdigest()[:24]
 
 
 def compiled_before(path: pathlib.Path, lowered: Any) -> Compiled:
-    """The program that a file keeps; where there is none it is compiled and kept."""
-    if path.exists():
+    """The program that a file keeps; where there is none, or one that cannot be read, it is compiled and kept."""
+    try:
         return msgspec.json.decode(gzip.decompress(path.read_bytes()), type=Compiled)
-    compiled = compile_step(lowered)
+    except (FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error, msgspec.DecodeError):
+        compiled = compile_step(lowered)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(msgspec.json.encode(compiled), 6))
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(gzip.compress(msgspec.json.encode(compiled), 6))
+    os.replace(partial, path)
     return compiled
 
 

@@ -62,7 +62,7 @@ def tpu_roofline(chip: Tpu, costs: Costs, coordinates: Coordinates) -> Roofline:
         coordinates: places of all chips.
     """
     exchange = sum(
-        collective.received / (chip.link_bandwidth * links(chip, collective, coordinates))
+        collective.received / (chip.link_bandwidth * links_used(chip, collective, coordinates, costs))
         for collective in costs.collectives
         if collective.received
     )
@@ -72,12 +72,26 @@ def tpu_roofline(chip: Tpu, costs: Costs, coordinates: Coordinates) -> Roofline:
 def links(chip: Tpu, collective: Collective, coordinates: Coordinates) -> int:
     """Links through which each chip of a group receives at the same time.
 
-    A group has two links along every dimension of the torus that it runs all around, and one along those in which it
-    is a line, whose ends have no more. A group that takes chips from a dimension with gaps counts as a line.
+    A group has two links along every dimension that is a ring and that it runs all around, and one along those in which
+    it is a line, whose ends have no more. A group that takes chips from a dimension with gaps counts as a line.
     """
     sizes = [max(along) + 1 for along in zip(*coordinates, strict=True)]
     members = [coordinates[place] for place in collective.group]
     counts = [len(set(along)) for along in zip(*members, strict=True)]
-    around = [count == size and chip.is_ring(size) for count, size in zip(counts, sizes, strict=True)]
-    spanned = sum((2 if ring else 1) for count, ring in zip(counts, around, strict=True) if count > 1)
+    along = zip(counts, sizes, chip.rings(sizes), strict=True)
+    spanned = sum(2 if ring and count == size else 1 for count, size, ring in along if count > 1)
     return max(1, spanned)
+
+
+def links_used(chip: Tpu, collective: Collective, coordinates: Coordinates, costs: Costs) -> int:
+    """Links through which each chip receives at the same time in an exchange of a program: all those of its group.
+
+    But a message of a permute comes from one neighbour over one link. If the program sends the other way too, both are
+    on their way at once, over two links; not on a line, where what goes from its end to its beginning takes the links
+    of the other direction.
+    """
+    if not collective.pairs:
+        return links(chip, collective, coordinates)
+    back = frozenset((receiver, sender) for sender, receiver in collective.pairs)
+    both_ways = back != collective.pairs and any(other.pairs == back for other in costs.collectives)
+    return min(2 if both_ways else 1, links(chip, collective, coordinates))
