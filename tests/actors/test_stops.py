@@ -102,3 +102,13 @@ def test_what_is_no_token_is_refused(tmp_path):
         read_stop_tokens(tmp_path)
     with pytest.raises(ValueError, match=r"in \[0, 16\), the model's vocabulary, got 16"):
         ending_tokens(WORDS, 16, [16])
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [(b"{", " is not JSON"), (b"\xff", " is not JSON"), (b"[2]", ": expected a JSON object, got list")],
+)
+def test_a_damaged_generation_config_is_named(tmp_path, content, fault):
+    (tmp_path / "generation_config.json").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"generation_config\.json{fault}"):
+        read_stop_tokens(tmp_path)

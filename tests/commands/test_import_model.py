@@ -11,7 +11,9 @@ from agentprm_jax.data.template import read_template
 from agentprm_jax.data.tokenizer_files import load_encoder
 from agentprm_jax.data.vocabulary import word_tokenizer
 from agentprm_jax.models import init_language_model, load_pretrained, save_pretrained
+from agentprm_jax.reporting.training_notes import TRAINING, read_notes
 from agentprm_jax.scoring import Prm
+from agentprm_jax.scoring.prm_files import PRM
 from tests.data.made_tokenizers import FORGETS_THOUGHTS, train_byte_pairs, with_template
 
 RECORD = ("--name", "mine", "--method", "pvm", "--initial-value", 0.25)
@@ -54,6 +56,41 @@ def test_a_language_model_becomes_an_actor_with_the_same_weights(agentprm, langu
     )
     status, said = agentprm("import", language_model, tmp_path / "other", *RECORD)
     assert (status, "is a language model, which becomes an actor" in said) == (1, True)
+
+
+def test_the_card_of_an_imported_model_does_not_claim_its_training(agentprm, language_model, classifier, tmp_path):
+    for model, flags in ((language_model, ()), (classifier, RECORD)):
+        source = f"{tmp_path.name}/{model.name}"
+        assert agentprm("import", model, tmp_path / f"{model.name}-in", *flags)[0] == 0
+        assert agentprm("export", tmp_path / f"{model.name}-in", tmp_path / f"{model.name}-out")[0] == 0
+        card = (tmp_path / f"{model.name}-out" / "README.md").read_text()
+        method = "PVM (`mine`)" if flags else "not known"
+        assert "Trained elsewhere and exported with agentprm-jax" in card
+        assert f"Method: {method}; imported from `{source}`." in card
+
+
+def test_what_is_known_about_the_training_of_our_own_model_survives_export_and_import(
+    agentprm, language_model, prm_folder, tmp_path
+):
+    notes = {"settings": {"init": "base/model"}, "updates": 300}
+    (language_model / TRAINING).write_text(json.dumps(notes))
+    record = json.loads((prm_folder / PRM).read_text())
+    (prm_folder / PRM).write_text(json.dumps(record | {"training": notes}))
+    for model, flags in ((language_model, ()), (prm_folder, RECORD)):
+        exported, imported, again = (tmp_path / f"{model.name}-{number}" for number in range(3))
+        assert agentprm("export", model, exported)[0] == 0
+        assert agentprm("import", exported, imported, *flags)[0] == 0
+        assert agentprm("export", imported, again)[0] == 0
+        assert read_notes(again) == notes
+        assert "Trained with agentprm-jax" in (again / "README.md").read_text()
+
+
+def test_damaged_notes_are_named(agentprm, language_model, tmp_path):
+    for content, fault in (("{", " is not JSON: "), ("[]", ": expected a JSON object, got list")):
+        (language_model / TRAINING).write_text(content)
+        for command in ("import", "export"):
+            status, said = agentprm(command, language_model, tmp_path / "out")
+            assert (status, TRAINING + fault in said) == (1, True)
 
 
 def test_the_other_tokens_at_which_a_model_ends_come_along_and_its_sampling_does_not(

@@ -113,7 +113,12 @@ def test_absent_and_torn_files_are_named(saved):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"adapter_model\.safetensors is missing"):
         load_adapter(saved, BIASED)
-    (saved / "adapter_config.json").write_text("{")
     path.touch()
-    with pytest.raises(CheckpointFormatError, match=r"adapter_config\.json is not JSON"):
-        load_adapter(saved, BIASED)
+    for content, fault in (
+        (b"{", " is not JSON"),
+        (b'{"r": "\xff"}', " is not JSON"),
+        (b"[]", ": expected a JSON object"),
+    ):
+        (saved / "adapter_config.json").write_bytes(content)
+        with pytest.raises(CheckpointFormatError, match=rf"adapter_config\.json{fault}"):
+            load_adapter(saved, BIASED)

@@ -54,6 +54,7 @@ def test_the_card_says_how_the_model_was_trained(encoders):
 def test_a_card_without_notes_or_evaluation_says_so(encoders):
     said = card(encoders[0], notes={})
     assert "Nothing more is known about the training." in said
+    assert "Exported with agentprm-jax" in said
     assert "This model has not been evaluated" in said
     assert "Nobody has stated a licence" in said
 

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.tokenizer_files import GENERATION_CONFIG
+from agentprm_jax.models.json_file import read_object
 
 START = 0
 """State of a row that has said nothing."""
@@ -25,12 +26,12 @@ def read_stop_tokens(path: str | os.PathLike[str]) -> tuple[int, ...]:
         path: a model folder, in which `generation_config.json` may name several, as that of Llama 3 does; or a file.
 
     Raises:
-        ValueError: the field is neither a token nor a list of tokens.
+        ValueError: the file is damaged, or the field is neither a token nor a list of tokens.
     """
     source = Path(path) / GENERATION_CONFIG
     if not source.is_file():
         return ()
-    named = json.loads(source.read_text(encoding="utf-8")).get("eos_token_id")
+    named = read_object(source).get("eos_token_id")
     tokens = [] if named is None else named if isinstance(named, list) else [named]
     if not all(type(token) is int and token >= 0 for token in tokens):
         raise ValueError(f"{source}, field eos_token_id: expected a token id or a list of them, got {named!r}.")

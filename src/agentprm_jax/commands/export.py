@@ -85,7 +85,8 @@ def _export_actor(config: ExportConfig, found: ModelFolder, results: Results | N
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.models import load_pretrained
     from agentprm_jax.reporting.model_card import actor_card
-    from agentprm_jax.reporting.training_notes import TRAINING
+    from agentprm_jax.reporting.training_notes import TRAINING, read_notes
+    from agentprm_jax.training.record import write_record
 
     decoder, params = load_pretrained(found.model)
     if "value_head" in params:
@@ -96,11 +97,9 @@ def _export_actor(config: ExportConfig, found: ModelFolder, results: Results | N
     encoder = load_encoder(found.model, vocab_size=decoder.vocab_size)
     decoder, params = _cast(decoder, params, config.dtype)
     save_with_tokenizer(folder, decoder, params, encoder, read_stop_tokens(found.model))
-    notes = _run_settings(found)
-    if (found.model / TRAINING).is_file():
-        text = (found.model / TRAINING).read_text(encoding="utf-8")
-        (folder / TRAINING).write_text(text, encoding="utf-8")
-        notes = json.loads(text)
+    if kept := read_notes(found.model):
+        write_record(folder / TRAINING, kept)
+    notes = kept or _run_settings(found)
     card = actor_card(config.output.name, notes, encoder, decoder.max_positions, results, _licence(config))
     (folder / CARD).write_text(card, encoding="utf-8")
     return "actor as a language model"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -52,7 +52,9 @@ def main(config: ImportConfig) -> None:
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.writing import whole_folder
     from agentprm_jax.models import load_pretrained
+    from agentprm_jax.reporting.training_notes import TRAINING, notes_of_import
     from agentprm_jax.scoring.prm_files import save_prm
+    from agentprm_jax.training.record import write_record
 
     with whole_folder(config.output) as folder:
         decoder, params = load_pretrained(config.model)
@@ -61,12 +63,13 @@ def main(config: ImportConfig) -> None:
         template = None if config.chat_template is None else read_template(config.chat_template)
         encoder = load_encoder(config.model, vocab_size=decoder.vocab_size, chat_template=template)
         if "value_head" in params:
-            record = _record(config)
+            record = _record(config, notes_of_import(config.model))
             save_prm(folder, decoder, params, encoder, record)
             kind = f"PRM {record.name}"
         else:
             _refuse_record(config)
             save_with_tokenizer(folder, decoder, params, encoder, read_stop_tokens(config.model))
+            write_record(folder / TRAINING, notes_of_import(config.model))
             kind = "actor"
     print(
         f"{config.output}: {kind} with {decoder.layers} layers of width {decoder.embed}, {decoder.vocab_size:,} token "
@@ -83,7 +86,7 @@ def _in_dtype(dtype: str, decoder: DecoderConfig, params: Params) -> tuple[Decod
     return replace(decoder, dtype=dtype, param_dtype=dtype), {**params, **cast}
 
 
-def _record(config: ImportConfig) -> PrmRecord:
+def _record(config: ImportConfig, notes: dict[str, Any]) -> PrmRecord:
     from agentprm_jax.scoring.prm_files import PrmRecord
 
     if config.name is None or config.method is None or config.initial_value is None:
@@ -92,7 +95,6 @@ def _record(config: ImportConfig) -> PrmRecord:
             "expect before the first action: expected --name, --method and --initial-value, got "
             f"{_given(config) or 'none of them'}."
         )
-    notes = {"imported": "/".join(config.model.parts[-2:])}
     return PrmRecord(name=config.name, method=config.method, initial_value=config.initial_value, training=notes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +15,7 @@ from safetensors.numpy import load_file
 
 from agentprm_jax.models.checkpoint import CheckpointFormatError
 from agentprm_jax.models.config import FLOAT_DTYPES, DecoderConfig
+from agentprm_jax.models.json_file import read_object
 from agentprm_jax.models.lora import check_adapters
 from agentprm_jax.models.lora_config import PROJECTIONS, LoraConfig
 from agentprm_jax.models.parameters import LORA_A, LORA_B, Params, leaves_by_path
@@ -209,10 +209,7 @@ def _description(lora: LoraConfig, names: list[str], base: str, *, value_head: b
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise CheckpointFormatError(f"{path} is not JSON: {error}.") from error
+    description = read_object(path)
     allowed = {
         "peft_type": ("LORA",),
         "task_type": (LANGUAGE_MODEL, REWARD_MODEL),

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from agentprm_jax.models.checkpoint import Checkpoint, CheckpointFormatError, StoredTensor
 from agentprm_jax.models.hugging_face_config import config_from_hugging_face
+from agentprm_jax.models.json_file import read_object
 from agentprm_jax.models.weight_names import EMBEDDING, HEAD, weight_table
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -72,13 +73,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"There is no model in {folder}: expected a folder with {CONFIG} and {SINGLE}, or a .gguf file."
         )
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointFormatError(f"{path} is not JSON: {error}. {_ADVICE}") from error
-    if not isinstance(description, dict):
-        raise CheckpointFormatError(f"{path}: expected a JSON object, got {type(description).__name__}.")
-    return description
+    return read_object(path)
 
 
 def _is_reward_model(description: dict[str, Any], folder: Path) -> bool:

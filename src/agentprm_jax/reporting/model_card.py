@@ -11,6 +11,7 @@ from agentprm_jax.reporting.methods import method_label
 from agentprm_jax.reporting.prm_training import prm_training
 from agentprm_jax.reporting.results import Results, Row, Table
 from agentprm_jax.reporting.tables import markdown_table
+from agentprm_jax.reporting.training_notes import IMPORTED
 from agentprm_jax.scoring.prm_files import PrmRecord
 
 ACTOR_ROWS = ("greedy", "random")
@@ -29,7 +30,7 @@ _NUMBERS = {
     "updates": "updates",
     "tokens": "tokens trained on",
 }
-_INIT = "settings.init"
+_PLACES = {"settings.init": "started from", IMPORTED: "imported from"}
 _NO_EVALUATION = "This model has not been evaluated, or its evaluation was not at hand when this card was written."
 
 
@@ -70,7 +71,7 @@ def prm_card(
     """
     about = (
         f"A process reward model for LLM agents: it reads a conversation and gives the **promise** of an action, the "
-        f"outcome in [0, 1] to expect after it. Trained with {_ABOUT}."
+        f"outcome in [0, 1] to expect after it. {_made(notes)}"
     )
     reading = (
         f"The promise of an action is the model's one label, read at the token `{_end(encoder)}` that ends the action. "
@@ -104,14 +105,14 @@ def actor_card(
     """The card of an actor; arguments as for `prm_card`."""
     about = (
         f"A language model that acts in an environment: each turn of the assistant is an action and ends with "
-        f"`{_end(encoder)}`. Trained with {_ABOUT}. A conversation may have {max_positions:,} tokens."
+        f"`{_end(encoder)}`. {_made(notes)} A conversation may have {max_positions:,} tokens."
     )
     parts = [
         _front_matter(licence, "text-generation", ["agents", "agentprm"]),
         f"# {title}",
         about,
         f"## How to use it\n\n```python\n{_actor_code(title, encoder)}```",
-        _training("imitation of trajectories", notes),
+        _training("imitation of trajectories" if notes and IMPORTED not in notes else "not known", notes),
         _evaluation(results, ACTOR_ROWS),
         _licence(licence),
     ]
@@ -196,6 +197,12 @@ def act(messages, max_new_tokens=64):
 '''
 
 
+def _made(notes: dict[str, Any]) -> str:
+    """What we did with a model, as far as its notes tell."""
+    did = "Trained elsewhere and exported" if IMPORTED in notes else "Trained" if notes else "Exported"
+    return f"{did} with {_ABOUT}."
+
+
 def _training(method: str, notes: dict[str, Any]) -> str:
     versions = notes.get("versions", {})
     facts = [
@@ -212,8 +219,7 @@ def _in_short(notes: dict[str, Any]) -> str:
     said = [
         f"; {words} {known[place]:,}" for place, words in _NUMBERS.items() if isinstance(known.get(place), int | float)
     ]
-    if _INIT in known:
-        said.append(f"; started from `{known[_INIT]}`")
+    said += [f"; {words} `{known[place]}`" for place, words in _PLACES.items() if place in known]
     return "".join(said)
 
 

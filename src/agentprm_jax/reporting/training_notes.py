@@ -9,11 +9,15 @@ import numpy as np
 
 from agentprm_jax.data.packing import PackedRows
 from agentprm_jax.data.store import ExampleStore
+from agentprm_jax.models.json_file import read_object
 from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
 from agentprm_jax.reporting.stage import plain_config, read_metrics
+from agentprm_jax.scoring.prm_files import PRM, read_prm_record
 
 TRAINING = "training_notes.json"
 """File of a language model's folder that holds its notes; a PRM has them in prm.json."""
+IMPORTED = "imported"
+"""Note of a model that comes from elsewhere: the last two parts of the path that it was imported from."""
 _LEFT_OUT = ("output", "mesh", "distributed")
 
 
@@ -54,6 +58,23 @@ def training_notes(config: Any, examples: ExampleStore, rows: PackedRows, run: P
         "commit": git_commit(code),
         "machine": describe_machine(),
     }
+
+
+def notes_of_import(model: Path) -> dict[str, Any]:
+    """Notes about a model that is imported: those that lie beside it, or where it comes from."""
+    return read_notes(model) or {IMPORTED: _short(model)}
+
+
+def read_notes(model: Path) -> dict[str, Any]:
+    """The notes that a model's folder holds; {} where it holds none.
+
+    Raises:
+        ValueError: their file is damaged.
+    """
+    if (model / PRM).is_file():
+        return read_prm_record(model).training
+    path = model / TRAINING
+    return read_object(path) if path.is_file() else {}
 
 
 def _short(path: Path) -> str:
