@@ -24,6 +24,8 @@ PASSING = {
     "a cut connection": GOOD._replace(cut=True),
     "no answer at all": Reply(b"", headers={"Content-Length": 100}, cut=True),
     "malformed JSON": Reply(b'{"choices": [{'),
+    "JSON without end": Reply(b'{"created": ' + b"[" * 100_000),
+    "an error nested without end": Reply(b'{"error": ' + b"[" * 100_000, 500),
     "text instead of JSON": Reply(b"fine", headers={"Content-Type": "text/plain"}),
     "no choices": Reply(completion()),
     "more choices than asked for": Reply(completion("one", "two")),

@@ -73,12 +73,12 @@ def read_answer(body: bytes) -> Answer:
     """Reads the body of an answer.
 
     Raises:
-        BadAnswer: it is no JSON or lacks a part. Without `usage` nobody knows what was spent, and no token is recorded
-            that was not counted, so such an answer is refused too.
+        BadAnswer: it is no JSON, nested without end, or lacks a part. Without `usage` nobody knows what was spent, and
+            no token is recorded that was not counted, so such an answer is refused too.
     """
     try:
         return msgspec.json.decode(body, type=Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         shown = body[:200].decode(errors="replace")
         raise BadAnswer(f"it is no chat completion with choices and usage ({error}): {shown!r}") from error
 
