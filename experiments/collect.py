@@ -65,7 +65,7 @@ class CollectConfig:
     temperature: float = 1.0
     """Sampling temperature of the actor; 0 is greedy."""
     max_tokens: int = 16
-    """Most tokens of an action."""
+    """Most tokens of an action; one that is cut off there is played as it is, marked in its trajectory and counted."""
     disturbed: float = 0.0
     """Expert only: share of the episodes into which random actions are mixed, in [0, 1]; those carry no loss."""
     disturbance: float = 0.2
@@ -165,15 +165,18 @@ def tally(trajectories: Sequence[Trajectory]) -> dict[str, int]:
         "tokens_sampled": sum(one.actor.sampled_tokens for one in trajectories if one.actor),
         "environment_steps": sum(len(one.rewards) for one in trajectories),
         "episodes_outgrown": sum(outgrown(one) for one in trajectories),
+        "actions_cut": sum(sum(one.action_cut) for one in trajectories),
     }
 
 
 def endings(trajectories: Sequence[Trajectory]) -> str:
-    """How many trajectories ended in which way, for people."""
+    """How many trajectories ended in which way, and how many actions were cut off, for people."""
     cut = sum(one.ended == "truncated" for one in trajectories)
     long = sum(outgrown(one) for one in trajectories)
     said = f"{len(trajectories):,} trajectories, {len(trajectories) - cut:,} of them ended by themselves"
-    return f"{said}, {cut - long:,} at the round limit and {long:,} where the actor's context was full"
+    ends = f"{said}, {cut - long:,} at the round limit and {long:,} where the actor's context was full"
+    counts = tally(trajectories)
+    return f"{ends}; max_tokens cut off {counts['actions_cut']:,} of {counts['environment_steps']:,} actions"
 
 
 def outgrown(trajectory: Trajectory) -> bool:

@@ -24,6 +24,8 @@ PASSING = {
     "a cut connection": GOOD._replace(cut=True),
     "no answer at all": Reply(b"", headers={"Content-Length": 100}, cut=True),
     "malformed JSON": Reply(b'{"choices": [{'),
+    "JSON without end": Reply(b'{"created": ' + b"[" * 100_000),
+    "an error nested without end": Reply(b'{"error": ' + b"[" * 100_000, 500),
     "text instead of JSON": Reply(b"fine", headers={"Content-Type": "text/plain"}),
     "no choices": Reply(completion()),
     "more choices than asked for": Reply(completion("one", "two")),
@@ -41,6 +43,13 @@ PASSING = {
     "a filtered choice": Reply(completion("fine", finish="content_filter")),
     "a text that is a number": Reply(completion(7)),
 }
+
+
+def beside(content, **fields):
+    """An answer whose message says something else than its content."""
+    answer = completion(content)
+    answer["choices"][0]["message"] |= fields
+    return Reply(answer)
 
 
 @pytest.fixture
@@ -172,6 +181,19 @@ def test_an_action_is_complete_unless_the_limit_cut_it_off_and_holds_no_stop_tex
     one = actor(stop=("\n", "left\n"))
     found = [one.act(TALKS[:1])[0][0] for _ in range(3)]
     assert [(action.text, action.complete) for action in found] == [("cut o", False), ("go ", True), ("", True)]
+
+
+@pytest.mark.parametrize("content", ["", None])
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "refusal", "tool_calls"])
+def test_what_is_said_elsewhere_than_in_the_content_is_no_silent_action(actor, chat_server, field, content):
+    elsewhere = [{"function": {"name": "go"}}] if field == "tool_calls" else "go, I think"
+    chat_server.script = [beside(content, **{field: elsewhere})]
+    with pytest.raises(ActorUnavailable, match=rf"a choice has {field} and no content, expected .*go"):
+        actor(retries=0).act(TALKS[:1])
+    chat_server.usual = lambda request: beside("left", **{field: elsewhere})
+    assert texts(actor(retries=0).act(TALKS[:1])) == [["left"]]
+    chat_server.usual = lambda request: beside(content, **{field: type(elsewhere)()})
+    assert texts(actor(retries=0).act(TALKS[:1])) == [[""]]
 
 
 @pytest.mark.parametrize("failure", PASSING.values(), ids=PASSING)

@@ -88,6 +88,17 @@ def test_only_the_actor_s_own_tokens_carry_loss_and_none_of_a_masked_action():
     assert batch.step_mask.sum() == 3  # the step is still read by a reward model
 
 
+@pytest.mark.parametrize("lesson", ["actions", "everything"])
+def test_the_end_of_a_turn_that_was_never_said_is_not_taught_and_still_read(lesson):
+    whole, cut = (trajectory(extra={"action_cut": marks}) for marks in ([False, False], [True, False]))
+    taught, less = (lay_out([[make_example(one, ENCODER, lesson)]], **SIZES) for one in (whole, cut))
+    column = less.readouts[0, 0, 0]
+    assert (taught.loss_mask[0, column], less.loss_mask[0, column]) == (1.0, 0.0)
+    assert taught.loss_mask.sum() == less.loss_mask.sum() + 1
+    np.testing.assert_array_equal(taught.readouts, less.readouts)
+    np.testing.assert_array_equal(taught.step_mask, less.step_mask)
+
+
 def test_the_arrays_have_the_types_that_the_model_takes():
     batch = lay_out([[make_example(trajectory(), ENCODER)]], **SIZES)
     whole, real = np.int32, np.float32

@@ -54,6 +54,8 @@ def test_success_is_a_full_outcome_unless_it_is_given():
         ({"extra": {"action_loss": [True, False]}}, "extra.action_loss"),
         ({"extra": {"action_loss": [1]}}, "extra.action_loss"),
         ({"extra": {"action_loss": 0.25}}, "extra.action_loss"),
+        ({"extra": {"action_cut": [True, False]}}, "extra.action_cut"),
+        ({"extra": {"action_cut": "no"}}, "extra.action_cut"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(fields, field):
@@ -118,6 +120,11 @@ def test_an_opening_answer_of_the_assistant_is_no_action():
 def test_every_action_is_imitated_unless_the_record_says_otherwise():
     assert trajectory(steps=2).action_loss == (True, True)
     assert trajectory(steps=2, extra={"action_loss": [True, False]}).action_loss == (True, False)
+
+
+def test_actions_are_whole_unless_they_are_marked_as_cut_off():
+    assert trajectory(steps=2).action_cut == (False, False)
+    assert trajectory(steps=2, extra={"action_cut": [True, False]}).action_cut == (True, False)
 
 
 def test_scores_are_added_to_a_copy_and_checked():

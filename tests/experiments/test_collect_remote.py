@@ -88,6 +88,17 @@ def test_the_stage_record_holds_what_all_runs_have_spent_the_useless_answers_inc
     assert tuple(stage[name] for name in names) == expected
 
 
+def test_actions_that_the_token_limit_cut_off_are_marked_counted_and_told(collect, chat_server, tmp_path):
+    counts = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 1}
+    chat_server.usual = lambda request: Reply(completion("finish", finish="length", usage=counts))
+    done, found = collect("--max-tokens", "1")
+    assert done.returncode == 0, done.stderr
+    assert all(t.action_cut == (True,) * len(t.actions) for t in found.values())
+    actions = sum(len(t.actions) for t in found.values())
+    assert f"max_tokens cut off {actions} of {actions} actions" in " ".join(done.stderr.split())
+    assert json.loads((tmp_path / "o" / "stage.json").read_text())["actions_cut"] == actions
+
+
 def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph_and_leaves_the_folder_free(collect, chat_server):
     chat_server.usual = lambda request: failed(401, "wrong key")
     done, found = collect()

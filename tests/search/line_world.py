@@ -37,7 +37,7 @@ class LineWorld(Environment):
 
 
 class CyclingActor:
-    """Proposes right, left, stay, finish in turn, beginning where the seed says.
+    """Proposes right, left, stay, finish in turn, beginning where the seed says; each is the whole of two tokens.
 
     Its context holds `most_messages`, each of one token; `seeds` holds the seed of every conversation that it was asked
     about.
@@ -65,7 +65,10 @@ class CyclingActor:
         }
         actions = ("right", "left", "stay", "finish")
         return [
-            [Action(actions[(one + k) % 4], 2, -1.0, prompt_tokens=len(messages)) for k in range(samples)]
+            [
+                Action(actions[(one + k) % 4], min(2, max_tokens), -1.0, max_tokens > 1, prompt_tokens=len(messages))
+                for k in range(samples)
+            ]
             for messages, one in zip(conversations, seeds, strict=True)
         ]
 

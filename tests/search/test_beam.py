@@ -58,6 +58,21 @@ def test_every_sampled_token_is_counted_rejected_candidates_included():
     assert result.sampled_tokens == 4 * 2 * len(result.trajectory.rewards)
 
 
+def test_a_path_says_which_of_its_actions_the_token_limit_cut_off():
+    for result in search(max_tokens=1):
+        assert result.trajectory.action_cut == (True,) * len(result.trajectory.actions)
+
+
+def test_a_proposal_that_was_said_whole_once_is_whole():
+    class OftenCut(CyclingActor):
+        def act(self, conversations, **options):
+            answers = super().act(conversations, **options)
+            return [[a._replace(complete=0 < k < 5) for k, a in enumerate(actions)] for actions in answers]
+
+    (result,) = search(tasks=["line_1"], actor=OftenCut(), candidates=8)
+    assert result.trajectory.extra == {}
+
+
 def test_a_finished_path_keeps_its_score_and_competes_in_the_final_choice():
     class FinishLooksWorst(GoalScorer):
         def _value(self, messages):

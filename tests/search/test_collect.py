@@ -150,6 +150,11 @@ def test_rewards_and_tokens_are_one_an_action():
         assert trajectory.outcome == sum(trajectory.rewards)
 
 
+def test_an_action_that_the_token_limit_cut_off_is_marked_and_a_whole_one_is_not():
+    assert all(t.action_cut == (True,) * len(t.actions) for t in gather(max_tokens=1))
+    assert all(t.extra == {} for t in gather(max_tokens=2))
+
+
 def test_best_of_n_returns_the_sample_whose_last_step_scores_best():
     settings = {"make_environment": LineWorld, "actor": CyclingActor(), "temperature": 1.0, "seed": 3}
     results = best_of_n(TASKS, scorer=StepScorer(), n=5, **settings)
@@ -228,8 +233,8 @@ def test_an_open_episode_is_no_trajectory():
 def test_a_fork_of_an_episode_leaves_the_original_alone():
     episode = Episode.start(LineWorld(), "line_2")
     twin = episode.fork()
-    twin.act("right")
-    assert (episode.rewards, len(episode.messages), episode.environment.place) == ([], 1, 0)
+    twin.act("right", complete=False)
+    assert (episode.rewards, episode.cut, len(episode.messages), episode.environment.place) == ([], [], 1, 0)
 
 
 @pytest.mark.parametrize("size", [{"samples": 0}, {"concurrency": 0}, {"attempts": 0}])

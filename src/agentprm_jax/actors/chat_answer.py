@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -44,9 +44,13 @@ class Logprobs(msgspec.Struct):
 
 
 class ChoiceMessage(msgspec.Struct):
-    """What was said; servers leave out or null what is empty."""
+    """What was said; servers leave out or null what is empty. All but the content is no action."""
 
     content: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
 
 
 class Choice(msgspec.Struct):
@@ -69,12 +73,12 @@ def read_answer(body: bytes) -> Answer:
     """Reads the body of an answer.
 
     Raises:
-        BadAnswer: it is no JSON or lacks a part. Without `usage` nobody knows what was spent, and no token is recorded
-            that was not counted, so such an answer is refused too.
+        BadAnswer: it is no JSON, nested without end, or lacks a part. Without `usage` nobody knows what was spent, and
+            no token is recorded that was not counted, so such an answer is refused too.
     """
     try:
         return msgspec.json.decode(body, type=Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         shown = body[:200].decode(errors="replace")
         raise BadAnswer(f"it is no chat completion with choices and usage ({error}): {shown!r}") from error
 
@@ -105,8 +109,9 @@ def answer_actions(answer: Answer, *, most: int, max_tokens: int, stop: Sequence
         stop: texts at which an action ends; some servers leave them in.
 
     Raises:
-        BadAnswer: no choice or too many, more tokens than were asked for or fewer than choices that say something, or a
-            choice that neither ended nor was cut off at `max_tokens`.
+        BadAnswer: no choice or too many, more tokens than were asked for or fewer than choices that say something, a
+            choice whose text stands elsewhere than in its content (reasoning, a refusal, calls of tools), or one that
+            neither ended nor was cut off at `max_tokens`.
     """
     choices = sorted(answer.choices, key=lambda choice: choice.index)
     if not 1 <= len(choices) <= most:
@@ -133,6 +138,10 @@ def _token_counts(choices: Sequence[Choice], total: int) -> list[int]:
 
 
 def _action(choice: Choice, tokens: int, prompt_tokens: int, stop: Sequence[str]) -> Action:
+    for field in ("reasoning_content", "reasoning", "refusal", "tool_calls"):
+        if not choice.message.content and (beside := getattr(choice.message, field)):
+            shown = str(beside)[:200]
+            raise BadAnswer(f"a choice has {field} and no content, expected the action as content: {shown!r}")
     if choice.finish_reason not in ("stop", "length"):
         raise BadAnswer(f"a choice has the finish_reason {choice.finish_reason!r}, expected 'stop' or 'length'")
     said = choice.message.content or ""

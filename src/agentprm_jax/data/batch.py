@@ -13,7 +13,7 @@ from agentprm_jax.data.record import Trajectory
 
 Lesson = Literal["actions", "everything", "steps"]
 """What of a trajectory is taught: to say its actions; to say every token, observations too; or to value its steps, for
-which what was said after the last action is left out."""
+which what was said after the last action is left out. No lesson teaches to end a turn where an action was cut off."""
 
 
 class Batch(NamedTuple):
@@ -26,7 +26,8 @@ class Batch(NamedTuple):
         segments: int32 [b, t]. Which trajectory of its row a token belongs to, from 1; 0 is padding.
         positions: int32 [b, t]. Position inside the trajectory, from 0.
         loss_mask: float32 [b, t]. Weight of predicting *this* token from those before it when actions are imitated: 1
-            on the tokens of actions (content and end-of-turn), 0 elsewhere and on actions that must not be imitated.
+            on the tokens of actions (content and end-of-turn), 0 elsewhere, on actions that must not be imitated and on
+            the end-of-turn of those that were cut off.
         readouts: int32 [b, m, u]. Column at which the step is read: its end-of-turn token. 0 where there is no step.
         step_mask: bool [b, m, u]. Whether there is such a step; right-padded.
         outcomes: float32 [b, m]. Outcome of the trajectory, in [0, 1].
@@ -111,7 +112,9 @@ def make_example(trajectory: Trajectory, encoder: ChatEncoder, lesson: Lesson = 
     """
     encoded = encoder.encode(trajectory)
     if lesson == "everything":
-        encoded = encoded._replace(action_mask=np.ones_like(encoded.action_mask))
+        mask = np.ones_like(encoded.action_mask)
+        mask[encoded.readouts] = encoded.action_mask[encoded.readouts]
+        encoded = encoded._replace(action_mask=mask)
     if lesson == "steps":
         encoded = encoded.up_to_last_action()
     return Example(encoded, trajectory.outcome, 0.0, tuple(map(float, trajectory.action_loss)), _group(trajectory))

@@ -26,7 +26,8 @@ class EncodedTrajectory(NamedTuple):
     Attributes:
         tokens: int32 [t]. The whole conversation.
         readouts: int32 [u]. Position of the end-of-turn token that closes each action; the model is read there.
-        action_mask: bool [t]. True on the tokens that the actor generated: content and end-of-turn of the actions.
+        action_mask: bool [t]. True on the tokens that the actor generated: content and end-of-turn of the actions,
+            without the end-of-turn of an action that was cut off, which was never said.
         id: Id of the trajectory.
         task: Id of its task.
     """
@@ -131,6 +132,7 @@ class ChatEncoder:
         for begin, end in actions:
             mask[begin:end] = True
         readouts = np.asarray([end - 1 for _, end in actions], np.int32)
+        mask[readouts[np.asarray(trajectory.action_cut, bool)]] = False
         return EncodedTrajectory(tokens, readouts, mask, trajectory.id, trajectory.task)
 
     def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:

@@ -10,6 +10,7 @@ SCHEMA = "agentprm.trajectory/1"
 ROLES = ("system", "user", "assistant")
 ENDINGS = ("terminated", "truncated")
 ACTION_LOSS = "action_loss"
+ACTION_CUT = "action_cut"
 
 _DERIVED: Any = None  # "not given": replaced in __post_init__, so that readers of the field never meet None
 
@@ -144,6 +145,8 @@ class Trajectory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         scores: Step scores by scorer name; each list has one number per action.
         extra: Any further JSON values. ``extra["action_loss"]``, when present, is one boolean per action: false marks
             an action that must not be imitated (a random action mixed into a demonstration); its tokens carry no loss.
+            ``extra["action_cut"]``, likewise: true marks an action that the actor's token limit cut off, so that the
+            end of its turn was never said and carries no loss.
 
     Raises:
         BadTrajectory: If a value is not finite, a length does not fit the number of actions, or a word is unknown.
@@ -187,6 +190,12 @@ class Trajectory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         """For each action, whether imitation learning may train on its tokens."""
         marked = self.extra.get(ACTION_LOSS)
         return (True,) * len(self.rewards) if marked is None else tuple(marked)
+
+    @property
+    def action_cut(self) -> tuple[bool, ...]:
+        """For each action, whether the actor's token limit cut it off before the actor ended its turn."""
+        marked = self.extra.get(ACTION_CUT)
+        return (False,) * len(self.rewards) if marked is None else tuple(marked)
 
     def conversation(self, upto_action: int | None = None) -> tuple[Message, ...]:
         """The messages before action number ``upto_action``: what the actor saw when it chose that action.
@@ -258,18 +267,22 @@ def _validate_scores(trajectory: Trajectory) -> None:
 
 
 def _validate_extra(trajectory: Trajectory) -> None:
-    """Everything in `extra` is JSON, and the loss marks fit the actions."""
+    """Everything in `extra` is JSON, and the marks of actions fit them."""
     if not trajectory.extra:
         return
     extra = _json_value("extra", trajectory.extra)
     _replace(trajectory, "extra", extra)
-    marks = extra.get(ACTION_LOSS, [])
-    field = f"extra.{ACTION_LOSS}"
+    for key in (ACTION_LOSS, ACTION_CUT):
+        if key in extra:
+            _check_marks(f"extra.{key}", extra[key], len(trajectory.rewards))
+
+
+def _check_marks(field: str, marks: Any, actions: int) -> None:
+    """There is one boolean per action."""
     if not isinstance(marks, list) or not all(isinstance(mark, bool) for mark in marks):
         raise BadTrajectory(field, "a list of true and false", repr(marks))
-    if ACTION_LOSS in extra and len(marks) != len(trajectory.rewards):
-        expected = f"one per action, {_count(len(trajectory.rewards), 'boolean')}"
-        raise BadTrajectory(field, expected, _count(len(marks), "boolean"))
+    if len(marks) != actions:
+        raise BadTrajectory(field, f"one per action, {_count(actions, 'boolean')}", _count(len(marks), "boolean"))
 
 
 def _replace(struct: msgspec.Struct, field: str, value: object) -> None:

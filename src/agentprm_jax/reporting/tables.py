@@ -148,6 +148,7 @@ def total_stage(stages: Iterable[Stage]) -> Stage:
         tokens_sampled=sum(stage.tokens_sampled for stage in stages),
         tokens_wasted=sum(stage.tokens_wasted for stage in stages),
         episodes_outgrown=sum(stage.episodes_outgrown for stage in stages),
+        actions_cut=sum(stage.actions_cut for stage in stages),
         tokens_scored=sum(stage.tokens_scored for stage in stages),
         environment_steps=sum(stage.environment_steps for stage in stages),
     )

@@ -5,6 +5,8 @@ proposal before it is taken, and the N best are taken. Where the paper is silent
 
 * The first round has one node, the start, and draws N x M proposals from it.
 * Equal proposals of one node are one candidate: transitions are deterministic, so they would be the same path twice.
+* A proposal that the limit of tokens cut off each time that it was drawn is a candidate too; its path's
+  `extra["action_cut"]` says so.
 * A path that ends leaves the nodes, keeps the score of its last action, and competes in the final choice; its place
   goes to the next best candidate of the following round.
 * What is proposed after a path is a function of the path and the seed, whatever is searched beside it: searches with
@@ -36,6 +38,7 @@ class _Proposal:
     node: Episode
     text: str
     tokens: int
+    complete: bool
 
     @property
     def conversation(self) -> list[Message]:
@@ -69,7 +72,8 @@ class _Search:
                 self.failures.append(actions)
                 continue
             self.sampled_tokens += sum(action.tokens for action in actions)
-            proposals += [_Proposal(node, text, tokens) for text, tokens in {a.text: a.tokens for a in actions}.items()]
+            tokens, whole = {a.text: a.tokens for a in actions}, {a.text for a in actions if a.complete}
+            proposals += [_Proposal(node, text, count, text in whole) for text, count in tokens.items()]
         self.scored_actions += len(proposals)
         return proposals
 
@@ -80,8 +84,9 @@ class _Search:
         self.nodes, self.scores = [], []
         self.finished += [(score, node) for score, node in zip(parent_scores, parents, strict=True) if node.ended]
         for index in order:
-            child = proposals[index].node.fork()
-            child.act(proposals[index].text, proposals[index].tokens)
+            chosen = proposals[index]
+            child = chosen.node.fork()
+            child.act(chosen.text, chosen.tokens, complete=chosen.complete)
             self.environment_steps += 1
             if child.ended:
                 self.finished.append((scores[index], child))

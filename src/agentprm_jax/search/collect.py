@@ -41,6 +41,8 @@ def collect(
     `extra["ended_by"]`. One that the actor leaves without an answer is started anew, and left out after `attempts`
     starts; one whose first action has no room in the context is left out at once. The others do not notice.
 
+    An action that `max_tokens` cuts off is played as far as it was said, and marked in `extra["action_cut"]`.
+
     An ended episode hands its place to the next one, so the actor's batch stays full until the last tasks. The random
     numbers of a trajectory depend on (task, sample, seed) and not on what else is in the batch, so that an interrupted
     collection continues by passing the ids that are already written as `done`. Batches of other sizes may round
@@ -132,7 +134,7 @@ def _advance(
         else:
             for episode, actions in zip(episodes, answers, strict=True):
                 for action in actions:
-                    episode.act(action.text, action.tokens, action.prompt_tokens)
+                    episode.act(action.text, action.tokens, action.prompt_tokens, complete=action.complete)
             break
     return failures
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from agentprm_jax.actors.base import Action, Actor, ActorUnavailable, ConversationTooLong
+from agentprm_jax.data.record import ACTION_CUT
 from agentprm_jax.data.trajectory import ActorInfo, Message, Trajectory
 from agentprm_jax.envs.base import Environment, Observation
 
@@ -23,6 +24,7 @@ class Episode:
         environment: owned by the episode; `close` or `fork` it through the episode.
         messages: the conversation so far, ending with an observation while the episode is open.
         rewards: one per action, the environment's own.
+        cut: for each action whether the actor's token limit cut it off.
         ended: None while open, then "terminated" or "truncated".
         ended_by: "context" where the actor had no room for another action; else None.
         sampled_tokens: tokens that the actor sampled for the actions of this path.
@@ -33,6 +35,7 @@ class Episode:
     task: str
     messages: list[Message]
     rewards: list[float] = field(default_factory=list)
+    cut: list[bool] = field(default_factory=list)
     ended: str | None = None
     ended_by: str | None = None
     sampled_tokens: int = 0
@@ -45,7 +48,7 @@ class Episode:
         opening = [Message(role=role, content=content) for role, content in environment.opening]
         return cls(environment, task, [*opening, Message(role="user", content=observation.text)])
 
-    def act(self, action: str, tokens: int = 0, prompt_tokens: int = 0) -> Observation:
+    def act(self, action: str, tokens: int = 0, prompt_tokens: int = 0, *, complete: bool = True) -> Observation:
         """Takes one action and records it with the environment's answer.
 
         A final observation without text adds no message: nothing was said.
@@ -53,6 +56,7 @@ class Episode:
         observation = self.environment.step(action)
         self.messages.append(Message(role="assistant", content=action, action=True))
         self.rewards.append(float(observation.reward))
+        self.cut.append(not complete)
         self.sampled_tokens += tokens
         self.prompt_tokens += prompt_tokens
         if observation.terminated or observation.truncated:
@@ -69,7 +73,11 @@ class Episode:
     def fork(self) -> Episode:
         """Returns an independent copy in the same state; only open episodes are worth forking."""
         return replace(
-            self, environment=self.environment.fork(), messages=list(self.messages), rewards=list(self.rewards)
+            self,
+            environment=self.environment.fork(),
+            messages=list(self.messages),
+            rewards=list(self.rewards),
+            cut=list(self.cut),
         )
 
     def close(self) -> None:
@@ -77,7 +85,7 @@ class Episode:
         self.environment.close()
 
     def trajectory(self, identifier: str, split: str, actor: ActorInfo, extra: dict | None = None) -> Trajectory:
-        """Returns the record of this ended episode; its `extra` tells `ended_by`, if anything.
+        """Returns the record of this ended episode; its `extra` tells `ended_by` and `action_cut`, if anything.
 
         Raises:
             ValueError: the episode is still open, so it has no outcome yet.
@@ -95,7 +103,11 @@ class Episode:
             success=self.outcome > 0.0,
             ended=self.ended,
             actor=actor,
-            extra=(extra or {}) | ({ENDED_BY: self.ended_by} if self.ended_by else {}),
+            extra={
+                **(extra or {}),
+                **({ENDED_BY: self.ended_by} if self.ended_by else {}),
+                **({ACTION_CUT: self.cut} if any(self.cut) else {}),
+            },
         )
 
 
