@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,9 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iter
 
     Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log, compiled
     programs to `cache`, from where other workers and later runs take them, and its memory comes in large pages unless
-    the environment has settings for glibc. Workers end when this process does, however
-    it ends; an interrupt is passed on to the jobs that are running, so that they save what they have.
+    the environment has settings for glibc. Workers end when this process does, however it ends; an interrupt, which
+    SIGTERM is too, is passed on to the jobs that are running, so that they save what they have, and to those of workers
+    that are only starting.
 
     Raises:
         ValueError: a job needs one that does not come before it.
@@ -60,17 +62,38 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iter
     logs.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("GLIBC_TUNABLES", _LARGE_PAGES)
     context = multiprocessing.get_context("spawn")
-    numbers = context.Queue()
+    numbers, stopping = context.Queue(), context.Event()
     for number in range(workers):
         numbers.put(number)
-    with ProcessPoolExecutor(workers, context, _start_worker, (numbers, workers, str(cache))) as pool:
+    started = (numbers, workers, str(cache), stopping)
+    with _terminated_as_interrupted(), ProcessPoolExecutor(workers, context, _start_worker, started) as pool:
         try:
             yield from _drain(pool, jobs, logs, workers)
         except (KeyboardInterrupt, GeneratorExit):
+            stopping.set()  # first: a worker that does not hear the signal yet looks here when it does
             for worker in multiprocessing.active_children():
                 if worker.pid is not None:
                     os.kill(worker.pid, signal.SIGINT)
             raise
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _held_back(*signals: signal.Signals) -> Iterator[None]:
+    """Signals that come inside are heard afterwards; processes that are started inside do not hear them at all."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _drain(pool: ProcessPoolExecutor, jobs: Sequence[Job], logs: Path, workers: int) -> Iterator[str]:
@@ -79,7 +102,8 @@ def _drain(pool: ProcessPoolExecutor, jobs: Sequence[Job], logs: Path, workers: 
         ready = [job for job in waiting if done.issuperset(job.needs)][: workers - len(running)]
         for job in ready:
             waiting.remove(job)
-            running[pool.submit(_run, job, logs / f"{job.name}.log")] = job
+            with _held_back(signal.SIGINT, signal.SIGTERM):  # may start a worker
+                running[pool.submit(_run, job, logs / f"{job.name}.log")] = job
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
             job = running.pop(future)
@@ -100,8 +124,10 @@ def _raise_failure(job: Job, future: Future, logs: Path) -> None:
 def _run(job: Job, log: Path) -> None:
     """In the worker: calls the job's function with its output in the log."""
     _output_to(log)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if _stopping is not None and _stopping.is_set():
+            raise KeyboardInterrupt
         getattr(importlib.import_module(job.module), job.function)(*job.arguments)
     except BaseException:
         traceback.print_exc()
@@ -119,13 +145,19 @@ def _output_to(log: Path) -> None:
         os.dup2(file.fileno(), 2)
 
 
-def _start_worker(numbers: Any, workers: int, cache: str) -> None:
+_stopping: Any = None  # in a worker: the event that the parent sets before it passes on an interrupt
+
+
+def _start_worker(numbers: Any, workers: int, cache: str, stopping: Any) -> None:
     """In the worker: takes a core, watches the parent, and shares compiled programs.
 
     A terminal's interrupt goes to the parent alone, which passes it on to workers that have something to save.
     """
+    global _stopping
+    _stopping = stopping
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     number = numbers.get()
     parent = multiprocessing.parent_process()
     if parent is not None:

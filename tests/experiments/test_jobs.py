@@ -72,3 +72,19 @@ def test_an_interrupt_reaches_the_jobs_that_are_running_and_ends_the_workers(tmp
         next(names)
     assert (tmp_path / "stopped").read_text() == "interrupted"
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_a_worker_starts_ends_its_job_before_it_begins(sent, tmp_path):
+    wait = Job("wait", "made_jobs", "wait", (str(tmp_path / "started"), str(tmp_path / "stopped")))
+
+    def interrupt():
+        while not multiprocessing.active_children():
+            time.sleep(0.001)
+        os.kill(os.getpid(), sent)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs([wait], 1, tmp_path / "logs", tmp_path / "compiled"))
+    assert not (tmp_path / "started").exists()
+    assert not multiprocessing.active_children()

@@ -43,8 +43,16 @@ def test_the_form_of_the_progress_loss_is_said_with_lambda_and_beta_where_there_
 
 
 def test_prms_that_differ_in_method_form_or_seed_stand_in_one_table():
-    records = [record(), record(seed=4), record(progress="delta_q"), record(method="pvm")]
+    kinds = ({}, {"progress": "delta_q"}, {"method": "pvm"})
+    records = [record(**kind, seed=seed) for kind in kinds for seed in (3, 4)]
     check_apart({Path(str(number)): prm_training(one) for number, one in enumerate(records)})
+
+
+@pytest.mark.parametrize("seeds", [(3,), (3, 5), (3, 4, 5)])
+def test_methods_with_other_seeds_are_refused_before_they_are_compared_seed_by_seed(seeds):
+    records = [*(record(seed=seed) for seed in (3, 4)), *(record(method="pvm", seed=seed) for seed in seeds)]
+    with pytest.raises(ValueError, match=f"AgentPRM: 3, 4; PVM: {', '.join(map(str, seeds))}"):
+        check_apart({Path(str(number)): prm_training(one) for number, one in enumerate(records)})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Laws of stage folders: reused when done, continued when interrupted, refused when they differ."""
 
 import dataclasses
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,16 @@ class Config:
 
 def open_stage(folder, **changes):
     return StageFolder(folder, "stage", Config(folder, **changes), ignore=("output",))
+
+
+def test_what_a_full_disk_says_is_not_replaced_by_what_it_says_of_the_note(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    opened = open_stage(tmp_path / "run")
+    monkeypatch.setattr("agentprm_jax.reporting.stage.write_record", full)
+    with pytest.raises(OSError, match="Encoding stopped"), opened.clock():
+        raise OSError(errno.ENOSPC, "Encoding stopped. Make room")
 
 
 def test_a_stage_is_done_only_after_it_is_finished(tmp_path):

@@ -10,14 +10,16 @@ from typing import Any
 
 from agentprm_jax.training.interrupt import NonFiniteUpdate
 
+_EXTRA = "install agentprm-jax["
+"""Part of the message where a package of an extra is missing; other missing modules are errors of programming."""
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 def run_command(main: Callable[..., Any], config: Any, interrupted: str | None = None) -> None:
     """Calls `main(config)`; what is no error of programming ends the process with its message alone.
 
-    That is an error of input or files, a full disk, and a training that diverges. Errors of programming keep their
-    traceback. The exit status of an answer is 1.
+    That is an error of input or files, a full disk, a training that diverges, and a package that an extra would have
+    installed. Errors of programming keep their traceback. The exit status of an answer is 1.
 
     Args:
         main: the command.
@@ -31,6 +33,10 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
         kept = interrupted or f"What was finished is kept in {config.output}: run the same command again to go on."
         sys.exit(f"\nInterrupted. {kept}")
     except (ValueError, OSError, RuntimeError, NonFiniteUpdate) as error:
+        sys.exit(f"\n{answer(error)}")
+    except ImportError as error:
+        if _EXTRA not in error.msg:
+            raise
         sys.exit(f"\n{answer(error)}")
 
 

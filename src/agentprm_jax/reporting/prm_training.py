@@ -46,8 +46,11 @@ def prm_training(record: PrmRecord) -> PrmTraining:
 def check_apart(trained: Mapping[Path, PrmTraining]) -> None:
     """Checks that PRMs can stand in one table: a row is a method, whose PRMs differ in their seed and nothing else.
 
+    Methods are compared seed by seed, so all have the same seeds.
+
     Raises:
-        ValueError: two PRMs have the same method and seed, or the same method and another training.
+        ValueError: two PRMs have the same method and seed, or the same method and another training, or methods differ
+            in their seeds.
     """
     found = list(trained.items())
     for place, (folder, one) in enumerate(found):
@@ -66,6 +69,15 @@ def check_apart(trained: Mapping[Path, PrmTraining]) -> None:
                     f"({_differences(other, one, differing)}): the PRMs of a method must differ in their seed alone. "
                     "Evaluate them in two folders."
                 )
+    seeds: dict[str, list[int]] = {}
+    for one in sorted(trained.values(), key=lambda one: one.seed):
+        seeds.setdefault(method_label(one.method), []).append(one.seed)
+    if len(set(map(tuple, seeds.values()))) > 1:
+        found_seeds = "; ".join(f"{method}: {', '.join(map(str, own))}" for method, own in seeds.items())
+        raise ValueError(
+            f"Methods are compared seed by seed, so the PRMs of all must have the same seeds, got {found_seeds}. Train "
+            "those that are missing, or evaluate with the seeds that all have."
+        )
 
 
 def describe_form(training: PrmTraining | None) -> str:

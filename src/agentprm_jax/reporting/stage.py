@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +76,14 @@ class StageFolder:
         start = time.monotonic()
         try:
             yield
-        except Exception:
-            if self.writer and self._nothing_made():
+        except BaseException as error:
+            if isinstance(error, Exception) and self.writer and self._nothing_made():
                 for name in (PROGRESS_FILE, CONFIG_FILE):
                     (self.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # on a full disk what the error says matters, and not that it cannot be noted
+                self._note_since(start)
             raise
-        finally:
-            if self.writer and (self.folder / CONFIG_FILE).exists():
-                self._note((time.monotonic() - start) / 60)
+        self._note_since(start)
 
     def finish(self, **counts: float) -> Stage:
         """Marks the stage as done; `counts` are the counting fields of `Stage`, and `padding`."""
@@ -98,10 +98,13 @@ class StageFolder:
         notes = {self.folder / name for name in (CONFIG_FILE, PROGRESS_FILE, ENCODED)}
         return not set(self.folder.iterdir()) - notes - {draft_of(note) for note in notes}
 
-    def _note(self, minutes: float) -> None:
+    def _note_since(self, start: float) -> None:
+        if not self.writer or not (self.folder / CONFIG_FILE).exists():
+            return
         notes, commit = self._notes(), package_commit()
         commits = dict.fromkeys([*notes["commits"], *([commit] if commit else [])])
-        write_record(self.folder / PROGRESS_FILE, {"minutes": notes["minutes"] + minutes, "commits": list(commits)})
+        minutes = notes["minutes"] + (time.monotonic() - start) / 60
+        write_record(self.folder / PROGRESS_FILE, {"minutes": minutes, "commits": list(commits)})
 
     def _notes(self) -> dict[str, Any]:
         """Minutes and commits so far; older code noted no commits."""
