@@ -3,7 +3,8 @@
 Command:
 
     uv run experiments/collect.py --actor expert --tasks.levels PickupLoc --tasks.count 1000 --output runs/demos
-    uv run experiments/collect.py --actor runs/actor/model --samples 16 --output runs/pool
+    uv run experiments/collect.py --actor runs/actor/model --samples 16 --output runs/train
+    uv run experiments/collect.py --actor runs/actor/model --tasks.split test --samples 32 --output runs/pool
     uv run experiments/collect.py --actor remote --remote.model Qwen/Qwen2.5-7B-Instruct --samples 16 --output runs/pool
 
 A remote actor is any OpenAI-compatible server, by default one on this machine at port 8000; its key is read from the
@@ -53,7 +54,7 @@ class CollectConfig:
     """Settings of one collection."""
 
     actor: str
-    """Folder of the actor's model, "remote" for a model on a server, or "expert" for the environment's scripted one."""
+    """Folder or GGUF file of the actor's model, "remote" for a model on a server, or "expert" for the environment's scripted one."""
     output: Path
     """Folder of the collection; continued if it holds the same one, refused if it holds another."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)

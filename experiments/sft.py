@@ -72,9 +72,9 @@ class SftConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     """Shape of a model from scratch."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-3))
-    """Optimizer."""
+    """Optimizer; adapters of a pretrained model want about 1e-3."""
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=400))
-    """Length, batches, reports and checkpoints."""
+    """Length (400 updates; passes instead by --loop.steps None --loop.epochs N), batches, reports and checkpoints."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """Devices."""
     lora: LoraConfig = field(default_factory=LoraConfig)

@@ -42,7 +42,7 @@ class TrainPrmConfig:
     initial_values: Literal["leave_one_out", "zero"] = "leave_one_out"
     """V(s_0): the mean outcome of the other trajectories of the task, or 0."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1.5e-3))
-    """Optimizer; a pretrained language model wants about 1e-6."""
+    """Optimizer; a pretrained language model wants about 1e-6, its adapters about 5e-4."""
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(epochs=2.0))
     """Length, batches, reports and checkpoints."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
