@@ -1,4 +1,4 @@
-"""Several processes train one PRM by the real command, and score with it, as one process does.
+"""Several processes train one model by the real command, and score with a PRM by the library, as one process does.
 
 They have fake devices, which talk through gloo.
 """
@@ -245,7 +245,7 @@ def test_a_model_that_cannot_be_saved_ends_every_process(inputs, alone, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_of_four_devices_score_as_one_of_eight(inputs, alone, tmp_path):
+def test_the_library_scores_in_two_processes_of_four_devices_as_in_one_of_eight(inputs, alone, tmp_path):
     meshes = ["2", "2", "2", "1", "1", "8"]
     given = [SCORING, "--prm", alone / "model", "--trajectories", inputs / "trajectories.jsonl", "--meshes", *meshes]
     line = [sys.executable, *map(str, given)]
