@@ -8,9 +8,10 @@ Command:
 
 Prints the table, and writes results.json, pictures and report.html into OUTPUT. What was measured for each PRM is
 kept, so that an interrupted evaluation goes on with the next one, on other devices if you like: a PRM that does not
-fit on a device lies on several with --mesh.fsdp N or --mesh.tensor N. With --actor remote --remote.model NAME an
-OpenAI-compatible server proposes the actions of beam search (see collect.py); its answers are kept while the process
-runs, so that all scorers choose from the same ones.
+fit on a device lies on several of this host with --mesh.fsdp N or --mesh.tensor N. An evaluation is one process:
+further hosts take evaluations of their own, of other PRMs (docs/pods.md says why). With --actor remote
+--remote.model NAME an OpenAI-compatible server proposes the actions of beam search (see collect.py); its answers are
+kept while the process runs, so that all scorers choose from the same ones.
 """
 
 from __future__ import annotations

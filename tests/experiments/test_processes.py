@@ -1,4 +1,4 @@
-"""Several processes train one PRM by the real command, and score with it, as one process does.
+"""Several processes train one model by the real command, and score with a PRM by the library, as one process does.
 
 They have fake devices, which talk through gloo.
 """
@@ -6,13 +6,25 @@ They have fake devices, which talk through gloo.
 import json
 import pathlib
 import shutil
+import signal
 import sys
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from tiny_runs import command, environment, free_port, make_inputs, metrics, start, trajectories
+from safetensors.numpy import load_file
+from tiny_runs import (
+    SCRIPT,
+    command,
+    environment,
+    free_port,
+    make_inputs,
+    metrics,
+    newest_checkpoint,
+    start,
+    trajectories,
+)
 
 from agentprm_jax.models import load_pretrained
 from agentprm_jax.scoring import Prm
@@ -37,6 +49,15 @@ def alone(inputs, tmp_path_factory):
     process = start(command(inputs, folder / "run", *on((2, 2, 2))), folder / "log", environment(inputs, 8))
     assert process.wait(DEADLINE) == 0, (folder / "log").read_text()
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def together(inputs, tmp_path_factory):
+    """The folder of a run of two processes, each of which gives half of the rows, and what they said."""
+    folder = tmp_path_factory.mktemp("together")
+    processes, logs = two_processes(inputs, folder, command(inputs, folder / "run", *on((2, 2, 2))))
+    assert wait(processes, logs) == [0, 0]
+    return folder / "run", [log.read_text() for log in logs]
 
 
 def on(mesh):
@@ -64,17 +85,21 @@ def wait(processes, logs):
 
 
 def assert_same_run(one, other):
-    """Metrics, saved parameters, checkpoints and scores of two finished runs agree to 1e-5."""
-    rows, others = metrics(one), metrics(other)
-    assert [row["step"] for row in rows] == [row["step"] for row in others] == list(range(1, 21))
-    for row, another in zip(rows, others, strict=True):
-        assert another == pytest.approx(row, rel=1e-5, abs=1e-5)
-    assert_close(*(load_pretrained(run / "model")[1] for run in (one, other)))
-    assert_close(*(restored(run) for run in (one, other)))
+    """Metrics, saved parameters, checkpoints and scores of two finished runs of PRMs agree to 1e-5."""
+    assert_same_training(one, other)
     models = [Prm.load(run / "model") for run in (one, other)]
     promises = [np.concatenate([s.promise for s in model.score(trajectories(40))]) for model in models]
     assert len(promises[0]) > 40
     np.testing.assert_allclose(promises[1], promises[0], atol=1e-5)
+
+
+def assert_same_training(one, other, atol=1e-5):
+    rows, others = metrics(one), metrics(other)
+    assert [row["step"] for row in rows] == [row["step"] for row in others] == list(range(1, 21))
+    for row, another in zip(rows, others, strict=True):
+        assert another == pytest.approx(row, rel=atol, abs=atol)
+    assert_close(*(load_pretrained(run / "model")[1] for run in (one, other)), atol)
+    assert_close(*(restored(run) for run in (one, other)), atol)
 
 
 def restored(run):
@@ -88,31 +113,61 @@ def restored(run):
         return checkpointer.restore(path, jax.tree.map(place, checkpointer.metadata(path).item_metadata.tree))
 
 
-def assert_close(one, other):
+def assert_close(one, other, atol=1e-5):
     leaves = [dict(jax.tree.leaves_with_path(tree)) for tree in (one, other)]
     assert len(leaves[0]) > 10
     assert leaves[0].keys() == leaves[1].keys()
     for path, leaf in leaves[0].items():
-        np.testing.assert_allclose(leaves[1][path], leaf, atol=1e-5, err_msg=str(path))
+        np.testing.assert_allclose(leaves[1][path], leaf, rtol=0, atol=atol, err_msg=str(path))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("mesh", "more"),
-    [
-        ((2, 2, 2), []),  # each process gives half of the rows
-        ((1, 1, 8), ["--loop.microbatches", 2]),  # both give all of them
-    ],
-)
-def test_two_processes_of_four_devices_train_as_one_of_eight(inputs, alone, tmp_path, mesh, more):
-    processes, logs = two_processes(inputs, tmp_path, command(inputs, tmp_path / "run", *on(mesh), *more))
-    assert wait(processes, logs) == [0, 0]
-    assert_same_run(alone, tmp_path / "run")
-    first, second = (log.read_text() for log in logs)
+def test_two_processes_of_four_devices_train_as_one_of_eight_and_only_the_first_speaks(alone, together):
+    run, (first, second) = together
+    assert_same_run(alone, run)
     assert "step 20/20" in first
     assert "encoding trajectories.jsonl: 40/40" in first
     assert not any(said in second for said in ("step", "trajectories.jsonl"))
-    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
+    assert len(list((run / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_that_both_give_all_rows_train_as_one(inputs, alone, tmp_path):
+    line = command(inputs, tmp_path / "run", *on((1, 1, 8)), "--loop.microbatches", 2)
+    processes, logs = two_processes(inputs, tmp_path, line)
+    assert wait(processes, logs) == [0, 0]
+    assert_same_run(alone, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("script", "rank"), [("train_prm.py", 2), ("sft.py", 0)])
+def test_two_processes_train_adapters_and_actors_as_one_does(inputs, tmp_path, script, rank):
+    def line(output):
+        return command(inputs, output, *on((2, 2, 2)), "--lora.rank", rank, script=SCRIPT.with_name(script))
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    process = start(line(one), tmp_path / "log", environment(inputs, 8))
+    assert process.wait(DEADLINE) == 0, (tmp_path / "log").read_text()
+    assert wait(*two_processes(inputs, tmp_path, line(other))) == [0, 0]
+    assert_same_training(one, other)
+    if rank:
+        assert_close(*(load_file(run / "adapter" / "adapter_model.safetensors") for run in (one, other)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_where_one_process_is_killed_the_other_ends_and_the_same_command_ends_with_the_same_bits(
+    inputs, together, tmp_path, victim
+):
+    output = tmp_path / "run"
+    python, *line = command(inputs, output, *on((2, 2, 2)), "--distributed.heartbeat-seconds", 20)
+    processes, logs = two_processes(inputs, tmp_path, [python, str(HERE / "killed_at.py"), str(victim), *line])
+    codes = wait(processes, logs)
+    assert codes.pop(victim) == -signal.SIGKILL
+    assert codes != [0]
+    assert newest_checkpoint(output) == 10
+    assert wait(*two_processes(inputs, tmp_path, [python, *line])) == [0, 0]
+    assert_same_training(together[0], output, atol=0)
 
 
 @pytest.mark.slow
@@ -190,7 +245,7 @@ def test_a_model_that_cannot_be_saved_ends_every_process(inputs, alone, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_of_four_devices_score_as_one_of_eight(inputs, alone, tmp_path):
+def test_the_library_scores_in_two_processes_of_four_devices_as_in_one_of_eight(inputs, alone, tmp_path):
     meshes = ["2", "2", "2", "1", "1", "8"]
     given = [SCORING, "--prm", alone / "model", "--trajectories", inputs / "trajectories.jsonl", "--meshes", *meshes]
     line = [sys.executable, *map(str, given)]

@@ -68,14 +68,14 @@ def trajectories(count):
     return made
 
 
-def command(inputs, output, *more):
+def command(inputs, output, *more, script=SCRIPT):
     """The command line; `more` overrides."""
     given = {"trajectories": inputs / "trajectories.jsonl", "init": inputs / "init", "output": output}
     loop = {"steps": 20, "rows-per-batch": 8, "checkpoint-every": 10, "log-every": 1}
     options = given | {f"loop.{name}": value for name, value in loop.items()}
     options |= {"row-length": 32, "optimizer.learning-rate": 1e-2, "optimizer.eps": 1e-3}
     flat = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-    return [sys.executable, str(SCRIPT), *flat, *(str(part) for part in more)]
+    return [sys.executable, str(script), *flat, *(str(part) for part in more)]
 
 
 def environment(inputs, devices=1):

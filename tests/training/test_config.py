@@ -24,6 +24,7 @@ from agentprm_jax.training.config import DistributedConfig, LoopConfig, MeshConf
         (LoopConfig, "keep", 0),
         (LoopConfig, "checkpoint_minutes", 0.0),
         (DistributedConfig, "cluster", "pbs"),
+        (DistributedConfig, "heartbeat_seconds", 0),
         (PrmObjectiveConfig, "method", "mc"),
         (PrmObjectiveConfig, "lam", 1.5),
         (PrmObjectiveConfig, "beta", -1.0),

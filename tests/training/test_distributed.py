@@ -46,15 +46,17 @@ def test_a_process_that_nobody_started_beside_others_joins_nothing(joined):
 
 
 def test_given_processes_are_joined_as_given_and_jax_takes_no_signals(joined):
-    initialise_distributed(DistributedConfig("10.0.0.1:1234", processes=2, process=1))
-    assert joined == [(("10.0.0.1:1234", 2, 1), {"cluster_detection_method": "deactivate"})]
+    initialise_distributed(DistributedConfig("10.0.0.1:1234", processes=2, process=1, heartbeat_seconds=7))
+    assert joined == [
+        (("10.0.0.1:1234", 2, 1), {"cluster_detection_method": "deactivate", "heartbeat_timeout_seconds": 7})
+    ]
     assert not jax.config.jax_enable_preemption_service
 
 
 def test_a_cluster_that_started_several_processes_is_asked_for_them(joined, monkeypatch):
     in_slurm(monkeypatch)
     initialise_distributed(DistributedConfig())
-    assert joined == [((None, None, None), {"cluster_detection_method": "slurm"})]
+    assert joined == [((None, None, None), {"cluster_detection_method": "slurm", "heartbeat_timeout_seconds": 100})]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_kubernetes_is_asked_only_when_it_is_named(joined, monkeypatch):
     initialise_distributed(DistributedConfig())
     assert joined == []
     initialise_distributed(DistributedConfig(cluster="k8s"))
-    assert joined == [((None, None, None), {"cluster_detection_method": None})]
+    assert joined == [((None, None, None), {"cluster_detection_method": None, "heartbeat_timeout_seconds": 100})]
 
 
 def test_one_process_is_the_first_and_waits_for_nobody():

@@ -88,6 +88,8 @@ class DistributedConfig:
     cluster: Cluster = "auto"
     """Who tells what is not given: auto asks the TPU pod, SLURM or Open MPI that has started several processes, none
     keeps each process for itself; k8s needs the package kubernetes, mpi4py the package of that name."""
+    heartbeat_seconds: int = 100
+    """Seconds without a sign of life after which a process is taken for dead and all the others end."""
 
     def __post_init__(self) -> None:
         """Raises ValueError when the three fields are not given together or do not fit each other."""
@@ -99,6 +101,7 @@ class DistributedConfig:
         _check(self, "processes", self.processes is None or self.processes >= 1, "a whole number of at least 1")
         fits = self.process is None or 0 <= self.process < (self.processes or 0)
         _check(self, "process", fits, f"in [0, {self.processes})")
+        _check(self, "heartbeat_seconds", self.heartbeat_seconds >= 1, "a whole number of at least 1")
         _check_choice(self, "cluster", get_args(Cluster))
         _check(self, "cluster", self.cluster == "auto" or not any(given), "auto where the coordinator is given")
 

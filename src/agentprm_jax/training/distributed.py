@@ -42,6 +42,7 @@ def initialise_distributed(config: DistributedConfig) -> None:
         config.processes,
         config.process,
         cluster_detection_method="deactivate" if config.coordinator is not None else _JAX_NAMES.get(asked, asked),
+        heartbeat_timeout_seconds=config.heartbeat_seconds,
     )
 
 
