@@ -11,6 +11,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from agentprm_jax.data import ChatEncoder, Message, load_encoder
 from agentprm_jax.models.checkpoint import CheckpointFormatError
+from tests.models.made_gguf import add_tokenizer
 
 TALK = [
     Message("system", "You act."),
@@ -41,20 +42,11 @@ def gguf_file(tmp_path, tokenizer):
     """Writes a GGUF file that holds the tokenizer and no weights."""
 
     def write(*, model="gpt2", pre="qwen2", template=CHATML, double=False):
-        model_json = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         if double:
             tokens[5] = tokens[4]
         writer = gguf.GGUFWriter(tmp_path / "model.gguf", "qwen2")
-        writer.add_tokenizer_model(model)
-        writer.add_tokenizer_pre(pre)
-        writer.add_token_list(tokens)
-        writer.add_token_types([3 if token in SPECIAL else 1 for token in tokens])
-        writer.add_token_merges([" ".join(merge) for merge in model_json["merges"]])
-        writer.add_eos_token_id(tokenizer.eos_token_id)
-        writer.add_pad_token_id(tokenizer.pad_token_id)
-        if template:
-            writer.add_chat_template(template)
+        add_tokenizer(writer, tokenizer, model=model, pre=pre, template=template, tokens=tokens)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
