@@ -54,7 +54,8 @@ class CollectConfig:
     """Settings of one collection."""
 
     actor: str
-    """Folder or GGUF file of the actor's model, "remote" for a model on a server, or "expert" for the environment's scripted one."""
+    """Folder or GGUF file of the actor's model, "remote" for a model on a server, or "expert" for the environment's
+    scripted one."""
     output: Path
     """Folder of the collection; continued if it holds the same one, refused if it holds another."""
     environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)

@@ -32,6 +32,7 @@ from collect import REMOTE, TRAJECTORIES, check_remote, find_actor
 from agentprm_jax.actors.config import RemoteConfig, SamplerConfig
 from agentprm_jax.commands.answer import run_command
 from agentprm_jax.commands.loading import load_on_mesh
+from agentprm_jax.commands.model_folder import find_model
 from agentprm_jax.commands.ranges import check, check_beams, check_counts, check_sizes
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.scoring.config import TOKENS_PER_BATCH
@@ -69,7 +70,7 @@ class EvaluateConfig:
     actor: str
     """Folder of the actor's model, or "remote" for a model on a server; it proposes actions in beam search."""
     prms: tuple[Path, ...]
-    """Folders of PRM runs (train_prm.py)."""
+    """Folders of PRM runs (train_prm.py), or of PRMs that were imported or exported."""
     training_trajectories: Path
     """Trajectories that the PRMs were trained on: where the reference predictors take their means from."""
     output: Path
@@ -147,7 +148,7 @@ def check_inputs(config: EvaluateConfig) -> None:
         raise ValueError(
             f"Best of {config.sizes[-1]} needs as many samples of each task, got {samples} in {config.pool}."
         )
-    check_apart({prm: prm_training(read_prm_record(prm / "model")) for prm in config.prms})
+    check_apart({prm: prm_training(read_prm_record(find_model(prm).model)) for prm in config.prms})
 
 
 def claim(config: EvaluateConfig) -> None:
@@ -189,8 +190,9 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, path: Path) -> None:
     if path.exists():
         return
     start = time.monotonic()
-    prm = load_on_mesh(prm_folder / "model", config.mesh, tokens_per_batch=config.tokens_per_batch)
-    training = prm_training(read_prm_record(prm_folder / "model"))
+    folder = find_model(prm_folder).model
+    prm = load_on_mesh(folder, config.mesh, tokens_per_batch=config.tokens_per_batch)
+    training = prm_training(read_prm_record(folder))
     promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
     pool_tokens = prm.tokens_scored
     actor = proposer(config.actor, config.sampler, config.remote)
@@ -395,7 +397,8 @@ def draw(config: EvaluateConfig, findings: Findings, results: Results) -> list[P
     firsts = {}
     for name, prm in prm_folders(config).items():
         method = read_evaluation(config.output / MEASUREMENTS / f"{name}.json").method
-        firsts.setdefault(method, read_metrics(prm / "metrics.jsonl"))
+        if (metrics := prm / "metrics.jsonl").is_file():  # a PRM from elsewhere has none
+            firsts.setdefault(method, read_metrics(metrics))
     pictures = []
     for drawing in draw_all(findings, results, firsts):
         save_figure(drawing.figure, config.output / f"{drawing.name}.png")

@@ -40,7 +40,7 @@ def test_an_exported_actor_stops_where_its_turns_end(agentprm, actor_folder, enc
 
 
 def test_an_exported_actor_ends_at_every_token_at_which_the_actor_does(agentprm, actor_folder, encoder, tmp_path):
-    (actor_folder / "generation_config.json").write_text('{"eos_token_id": [5, 7]}')
+    (actor_folder / "generation_config.json").write_text('{"eos_token_id": [2, 5, 7]}')
     assert agentprm("export", actor_folder, tmp_path / "out")[0] == 0
     assert read_stop_tokens(tmp_path / "out") == (encoder.end_of_turn_id, 5, 7)
 

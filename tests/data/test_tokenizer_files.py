@@ -11,6 +11,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from agentprm_jax.data import ChatEncoder, Message, load_encoder
 from agentprm_jax.models.checkpoint import CheckpointFormatError
+from tests.models.made_gguf import add_tokenizer
 
 TALK = [
     Message("system", "You act."),
@@ -41,20 +42,11 @@ def gguf_file(tmp_path, tokenizer):
     """Writes a GGUF file that holds the tokenizer and no weights."""
 
     def write(*, model="gpt2", pre="qwen2", template=CHATML, double=False):
-        model_json = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         if double:
             tokens[5] = tokens[4]
         writer = gguf.GGUFWriter(tmp_path / "model.gguf", "qwen2")
-        writer.add_tokenizer_model(model)
-        writer.add_tokenizer_pre(pre)
-        writer.add_token_list(tokens)
-        writer.add_token_types([3 if token in SPECIAL else 1 for token in tokens])
-        writer.add_token_merges([" ".join(merge) for merge in model_json["merges"]])
-        writer.add_eos_token_id(tokenizer.eos_token_id)
-        writer.add_pad_token_id(tokenizer.pad_token_id)
-        if template:
-            writer.add_chat_template(template)
+        add_tokenizer(writer, tokenizer, model=model, pre=pre, template=template, tokens=tokens)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -84,9 +76,58 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused_with_both_numbers(tmp_
     size = len(tokenizer)
     for path in (tmp_path / "folder", gguf_file()):
         with pytest.raises(
-            ValueError, match=rf"{path}: the tokenizer has {size} tokens, more than the {size - 1} that"
+            ValueError, match=rf"{path}: the tokenizer's highest token id is {size - 1}, .* embeds {size - 1} tokens"
         ):
             load_encoder(path, vocab_size=size - 1)
+
+
+def test_an_id_beyond_the_embedding_is_found_where_ids_are_left_out_below_it(tmp_path, tokenizer):
+    ChatEncoder(tokenizer).save_tokenizer(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    vocabulary, size = content["model"]["vocab"], len(tokenizer)
+    last = max(vocabulary, key=vocabulary.get)
+    vocabulary[last] = size
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"highest token id is {size}, but the model embeds {size} tokens"):
+        load_encoder(tmp_path, vocab_size=size)
+    encoder = load_encoder(tmp_path, vocab_size=size + 1)
+    assert encoder.vocab_size == size + 1 > len(encoder.tokenizer)
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize(
+    ("field", "named", "fits"),
+    [
+        ("eos_token_id", "<|im_end|>", True),
+        ("eos_token_id", ["<|im_end|>", "<|endoftext|>"], True),
+        ("eos_token_id", ["<|im_end|>", "a"], True),
+        ("bos_token_id", "<|begin|>", True),
+        ("bos_token_id", None, True),
+        ("pad_token_id", 151_643, True),
+        ("eos_token_id", 151_645, False),
+        ("eos_token_id", [151_645, 151_643], False),
+        ("eos_token_id", "a", False),
+        ("bos_token_id", 151_643, False),
+    ],
+)
+def test_a_tokenizer_that_has_other_special_tokens_than_the_model_is_refused(
+    tmp_path, tokenizer, file, field, named, fits
+):
+    """As SmolLM2's, with 49,152 tokens, beside the weights of a Qwen2.5, whose turns end at the token 151,645."""
+    ChatEncoder(tokenizer).save_tokenizer(tmp_path)
+
+    def id_of(one):
+        return tokenizer.convert_tokens_to_ids(one) if isinstance(one, str) else one
+
+    ids = [id_of(one) for one in named] if isinstance(named, list) else id_of(named)
+    (tmp_path / file).write_text(json.dumps({field: ids}))
+    if fits:
+        load_encoder(tmp_path, vocab_size=151_936)
+    else:
+        with pytest.raises(
+            ValueError, match=rf"{file}, field {field}: expected a special token of the tokenizer.*, got \d"
+        ):
+            load_encoder(tmp_path, vocab_size=151_936)
 
 
 def test_a_template_without_a_generation_prompt_is_refused_with_what_to_add(tmp_path, tokenizer, gguf_file):

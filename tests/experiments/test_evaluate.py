@@ -153,6 +153,7 @@ def test_prms_that_cannot_be_told_apart_are_refused_before_anything_is_written(g
         (prm / "model").mkdir(parents=True)
         record = {"schema": "agentprm.prm/1", "name": "x-1", "method": "orm", "initial_value": 0.5}
         (prm / "model" / "prm.json").write_text(json.dumps(record))
+        (prm / "stage.json").write_text("{}")
     config = dataclasses.replace(given, prms=prms)
     assert measurements(config)[:2] == ["a+prm", "b+prm"]
     with pytest.raises(ValueError, match=r"a/prm and .*b/prm are both ORM with seed 1"):
@@ -168,9 +169,13 @@ def test_a_prm_is_loaded_for_batches_of_so_many_tokens_on_the_devices_that_were_
         raise FileNotFoundError(folder)
 
     monkeypatch.setattr("evaluate.load_on_mesh", load)
-    prm, mesh = tmp_path / "prm-orm-0", MeshConfig(fsdp=8)
-    with pytest.raises(FileNotFoundError):
-        measure(dataclasses.replace(config, prms=(prm,), mesh=mesh, tokens_per_batch=65_536), prm.name)
-    assert asked == [(prm / "model", mesh, 65_536)]
+    run, exported, mesh = tmp_path / "prm-orm-0", tmp_path / "exported", MeshConfig(fsdp=8)
+    for file in (run / "model" / "config.json", run / "stage.json", exported / "config.json"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    for prm in (run, exported):
+        with pytest.raises(FileNotFoundError):
+            measure(dataclasses.replace(config, prms=(prm,), mesh=mesh, tokens_per_batch=65_536), prm.name)
+    assert asked == [(run / "model", mesh, 65_536), (exported, mesh, 65_536)]
     with pytest.raises(ValueError, match="tokens_per_batch must be a whole number of at least 1, got 0"):
         dataclasses.replace(config, tokens_per_batch=0)

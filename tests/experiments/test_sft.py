@@ -12,7 +12,7 @@ from agentprm_jax.models import load_pretrained
 
 def test_an_actor_ends_at_every_token_at_which_the_model_does_that_it_was_made_from(tmp_path):
     inputs = make_inputs(tmp_path)
-    (inputs / "init" / "generation_config.json").write_text('{"eos_token_id": [5, 7], "temperature": 0.6}')
+    (inputs / "init" / "generation_config.json").write_text('{"eos_token_id": [2, 5, 7], "temperature": 0.6}')
     given = {"trajectories": inputs / "trajectories.jsonl", "init": inputs / "init", "output": tmp_path / "run"}
     sizes = {"loop.steps": 1, "loop.rows-per-batch": 8, "row-length": 64}
     flags = [str(part) for name, value in (given | sizes).items() for part in (f"--{name}", value)]

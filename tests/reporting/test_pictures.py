@@ -9,7 +9,7 @@ from agentprm_jax.reporting.pictures import draw_all
 RUNS = {"agentprm": [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}]}
 
 
-def drawn(results, **changes):
+def drawn(results, runs=RUNS, **changes):
     found = findings()
     made = msgspec.structs.replace(
         results,
@@ -17,7 +17,7 @@ def drawn(results, **changes):
         curves=found.curves(),
         comparisons=found.comparisons(),
     )
-    return {drawing.name: drawing for drawing in draw_all(found, msgspec.structs.replace(made, **changes), RUNS)}
+    return {drawing.name: drawing for drawing in draw_all(found, msgspec.structs.replace(made, **changes), runs)}
 
 
 def test_the_picture_over_tokens_shows_methods_greedy_and_the_best_control_beside_beam_search(results):
@@ -28,6 +28,10 @@ def test_the_picture_over_tokens_shows_methods_greedy_and_the_best_control_besid
     assert {"AgentPRM", "ORM", "2x2"} <= named
     assert named & {method_label(name) for name in findings().controls} == {"greedy", method_label(best)}
     assert axes.get_ylabel()
+
+
+def test_there_is_no_picture_of_training_where_all_prms_come_from_elsewhere(results):
+    assert drawn(results).keys() - drawn(results, runs={}).keys() == {"training"}
 
 
 def test_there_is_no_picture_over_tokens_or_of_comparisons_where_there_is_nothing_to_show(results):

@@ -127,7 +127,7 @@ def test_a_language_model_is_refused(decoder_config, encoder):
 
 def test_a_tokenizer_larger_than_the_model_is_refused(decoder_config, prm):
     larger = ChatEncoder(word_tokenizer([*"abcdefghijkl", "more"]))
-    with pytest.raises(ValueError, match="the tokenizer has 17 tokens, more than the 16 that the model embeds"):
+    with pytest.raises(ValueError, match="highest token id is 16, but the model embeds 16 tokens"):
         Prm(decoder_config, prm._params, larger, initial_value=0.5)
 
 

@@ -92,7 +92,7 @@ def test_a_missing_model_is_named(saved):
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(decoder_config, saved):
     smaller = replace(decoder_config, vocab_size=10)
     save_pretrained(saved, smaller, init_reward_model(smaller, jax.random.key(0)))
-    with pytest.raises(ValueError, match=r"the tokenizer has 16 tokens, more than the 10 that the model embeds"):
+    with pytest.raises(ValueError, match=r"highest token id is 15, but the model embeds 10 tokens"):
         Prm.load(saved)
 
 

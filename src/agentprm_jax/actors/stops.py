@@ -11,8 +11,7 @@ from jaxtyping import Bool, Int
 from tokenizers import Tokenizer, pre_tokenizers
 
 from agentprm_jax.data.encode import ChatEncoder
-from agentprm_jax.data.tokenizer_files import GENERATION_CONFIG
-from agentprm_jax.models.json_file import read_object
+from agentprm_jax.data.tokenizer_files import GENERATION_CONFIG, named_tokens
 
 START = 0
 """State of a row that has said nothing."""
@@ -28,14 +27,7 @@ def read_stop_tokens(path: str | os.PathLike[str]) -> tuple[int, ...]:
     Raises:
         ValueError: the file is damaged, or the field is neither a token nor a list of tokens.
     """
-    source = Path(path) / GENERATION_CONFIG
-    if not source.is_file():
-        return ()
-    named = read_object(source).get("eos_token_id")
-    tokens = [] if named is None else named if isinstance(named, list) else [named]
-    if not all(type(token) is int and token >= 0 for token in tokens):
-        raise ValueError(f"{source}, field eos_token_id: expected a token id or a list of them, got {named!r}.")
-    return tuple(tokens)
+    return tuple(named_tokens(Path(path) / GENERATION_CONFIG, "eos_token_id"))
 
 
 def ending_tokens(encoder: ChatEncoder, vocab_size: int, more: Sequence[int] = ()) -> Bool[np.ndarray, "v"]:

@@ -23,8 +23,9 @@ def find_model(path: Path) -> ModelFolder:
             `model`.
 
     Raises:
-        FileNotFoundError: neither is there, or the run has not finished.
+        FileNotFoundError: neither is there, as where the path is a GGUF file, or the run has not finished.
     """
+    from agentprm_jax.models.gguf_file import is_gguf
     from agentprm_jax.models.safetensors_folder import CONFIG
     from agentprm_jax.reporting.stage import DONE_FILE
 
@@ -35,7 +36,8 @@ def find_model(path: Path) -> ModelFolder:
             )
         return ModelFolder(path / MODEL, path)
     if not (path / CONFIG).is_file():
-        got = "a folder without one" if path.is_dir() else "a file" if path.exists() else "nothing"
+        file = "a GGUF file: make a folder of it with `agentprm import`" if is_gguf(path) else "a file"
+        got = "a folder without one" if path.is_dir() else file if path.exists() else "nothing"
         raise FileNotFoundError(
             f"There is no model in {path}: expected a folder with a model's config.json, or a finished run that holds "
             f"one as {MODEL}; got {got}."

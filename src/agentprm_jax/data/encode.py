@@ -60,7 +60,7 @@ class ChatEncoder:
         pad_id: The token to fill unused places with: the tokenizer's own, unless it has none or closes turns with it.
             Never the end-of-turn token, because what reads a model at the last token that is no padding (`transformers`
             does so) would then pass over the end of the last turn.
-        vocab_size: Number of tokens, special ones included.
+        vocab_size: Highest token id plus one, special tokens included; a tokenizer may leave ids out below it.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast", cached_turns: int = _CACHED_TURNS):
@@ -97,7 +97,7 @@ class ChatEncoder:
         pad = self._markup.token_to_id(str(tokenizer.pad_token))
         candidates = [pad, *sorted(self._special_ids), 0, 1]
         self.pad_id: int = next(one for one in candidates if one is not None and one != self.end_of_turn_id)
-        self.vocab_size: int = len(tokenizer)
+        self.vocab_size: int = 1 + max(self._markup.get_vocab().values())
         self._after_turn = np.asarray(ending[1:], np.int32)
         self._turn = functools.lru_cache(cached_turns)(self._encode_turn)
         self._content = functools.lru_cache(cached_turns)(self._encode_content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.gguf_file import is_gguf
+from agentprm_jax.models.json_file import read_object
+from agentprm_jax.models.safetensors_folder import CONFIG
 from agentprm_jax.models.saving import save_pretrained
 
 if TYPE_CHECKING:
@@ -32,8 +35,9 @@ def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template
 
     Raises:
         FileNotFoundError: there is no tokenizer.
-        ValueError: the tokenizer is damaged, has more tokens than the model, or its chat template is missing or cannot
-            be used; the message names the path.
+        ValueError: the tokenizer is damaged, has a token id that the model does not embed, knows none of the special
+            tokens that the model's config names, or its chat template is missing or cannot be used; the message names
+            the path.
     """
     source = Path(path)
     tokenizer = _from_gguf(source) if is_gguf(source) else _from_folder(source)
@@ -44,6 +48,7 @@ def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template
     except ValueError as error:
         raise ValueError(f"The tokenizer in {source} cannot be used: {error}") from error
     check_vocabulary(vocab_size, encoder, str(source))
+    _check_named_tokens(source, encoder)
     return encoder
 
 
@@ -86,9 +91,37 @@ def check_vocabulary(vocab_size: int, encoder: ChatEncoder, where: str) -> None:
     """
     if encoder.vocab_size > vocab_size:
         raise ValueError(
-            f"{where}: the tokenizer has {encoder.vocab_size} tokens, more than the {vocab_size} that the model "
-            "embeds; expected the tokenizer that the model was trained with."
+            f"{where}: the tokenizer's highest token id is {encoder.vocab_size - 1}, but the model embeds {vocab_size} "
+            f"tokens, with ids below {vocab_size}; expected the tokenizer that the model was trained with."
         )
+
+
+def named_tokens(path: Path, field: str) -> list[int]:
+    """The token ids that a field of a model's JSON file names: one, a list of them, or none, also where no file is.
+
+    Raises:
+        ValueError: the file is damaged, or the field holds something else; names both.
+    """
+    named = read_object(path).get(field) if path.is_file() else None
+    tokens = [] if named is None else named if isinstance(named, list) else [named]
+    if not all(type(token) is int and token >= 0 for token in tokens):
+        raise ValueError(f"{path}, field {field}: expected a token id or a list of them, got {named!r}.")
+    return tokens
+
+
+def _check_named_tokens(folder: Path, encoder: ChatEncoder) -> None:
+    """Checks that texts begin and end at special tokens: with the tokenizer of another model they seldom do.
+
+    One of several is enough, because users add plain tokens at which generation is to end.
+    """
+    special = {*encoder.tokenizer.all_special_ids, *encoder.tokenizer.added_tokens_decoder}
+    for name, field in itertools.product((CONFIG, GENERATION_CONFIG), ("bos_token_id", "eos_token_id")):
+        named = named_tokens(folder / name, field)
+        if named and special.isdisjoint(named):
+            raise ValueError(
+                f"{folder / name}, field {field}: expected a special token of the tokenizer beside it, got "
+                f"{', '.join(map(str, named))}; expected the tokenizer that the model was trained with."
+            )
 
 
 def _from_gguf(path: Path) -> PreTrainedTokenizerFast:

@@ -32,11 +32,12 @@ def draw_all(
     Args:
         findings: what was found.
         results: the record made of it.
-        runs: rows of `metrics.jsonl` of the first PRM of each method.
+        runs: rows of `metrics.jsonl` of the first PRM of each method that was trained here.
     """
     yield from _outcomes(findings, results)
     yield from _promises(findings)
-    yield Drawing("training", "Training", "PRMs of the first seed.", plots.training_curves(runs, TRAINING_METRICS))
+    if runs:
+        yield Drawing("training", "Training", "PRMs of the first seed.", plots.training_curves(runs, TRAINING_METRICS))
     if results.comparisons:
         yield Drawing(
             "comparisons",
