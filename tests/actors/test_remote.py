@@ -140,6 +140,26 @@ def test_choices_that_a_server_left_out_are_asked_for_under_seeds_of_their_own(a
     assert one.usage.sampled_tokens == 3 * TOKENS
 
 
+def test_choices_that_came_before_a_failure_are_kept_and_only_the_rest_is_asked_for_again(actor, chat_server):
+    def failing_at_the_third(request):
+        if request["messages"][0]["content"] == "b":
+            return failed(400, "no room", code="context_length_exceeded")
+        return failed(500) if request["n"] == 1 else said({**request, "n": 1})
+
+    chat_server.usual = failing_at_the_third
+    one = actor(retries=0)
+    with pytest.raises(ConversationTooLong):
+        one.act(TALKS[:2], samples=3)
+    with pytest.raises(ActorUnavailable, match="asked about 1 times"):
+        one.act(TALKS[:1], samples=3)
+    chat_server.usual = lambda request: said({**request, "n": 1})
+    found = one.act(TALKS[:1], samples=3)
+    assert [q["n"] for q in chat_server.requests if q["messages"][0]["content"] == "a"] == [3, 2, 1, 1]
+    assert one.usage.sampled_tokens == 3 * TOKENS
+    assert one.act(TALKS[:1], samples=3) == found
+    assert len(chat_server.requests) == 5 + 3
+
+
 def test_usage_is_what_the_server_counts(actor):
     one = actor()
     one.act(TALKS, samples=2)

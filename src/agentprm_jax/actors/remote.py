@@ -60,7 +60,8 @@ class RemoteActor:
     that the same call asks for the same. Whether it then answers the same is up to the server.
 
     All samples of a conversation are one request with `n`. Where the server gives fewer choices (some ignore `n`), the
-    rest is asked for under seeds of their own, until all are there; the prompt is then read and counted again.
+    rest is asked for under seeds of their own, until all are there; the prompt is then read and counted again. Choices
+    of a conversation whose rest got no answer are kept for the next call: only what is missing is asked for then.
 
     A request that fails in a way that may pass (no connection, out of time, status 408, 409, 425, 429 or 500 and above,
     an answer that cannot be true) is sent again after a wait, `RemoteConfig.retries` times. Answers are counted in
@@ -91,6 +92,7 @@ class RemoteActor:
         self._runner = asyncio.Runner()
         self._usage = Usage()
         self._untold: dict[bytes, _Outcome] = {}
+        self._begun: dict[bytes, list[Action]] = {}  # what there is of the last call's questions, all or in part
         self._answered = False
         self._refusal: _NoAnswer | None = None
 
@@ -128,8 +130,8 @@ class RemoteActor:
         Raises:
             ValueError: a number is out of range, or there is not one seed for each conversation.
             ConversationTooLong: the server's context does not hold a conversation.
-            ActorUnavailable: conversations got no answer. As with the error above, answers of the others are kept: the
-                next call is given those that it asks for again, without a request.
+            ActorUnavailable: conversations got no answer, or not all of it. As with the error above, answers of the
+                others are kept: the next call is given those that it asks for again, without a request.
             ActorRefused: the server refuses the key (status 401 or 403) or does not know the model (404), and has
                 answered nothing yet.
         """
@@ -142,14 +144,15 @@ class RemoteActor:
             keys.append(request_key(messages, samples, temperature, one, max_tokens))
             questions[keys[-1]] = _Question(messages, samples, temperature, one, max_tokens)
         outcomes = {key: self._untold[key] for key in questions.keys() & self._untold.keys()}
+        self._begun = {key: self._begun.get(key, []) for key in questions}
         new = [key for key in questions if key not in outcomes]
         if new:
-            answers = self._runner.run(self._ask_all([questions[key] for key in new]))
+            answers = self._runner.run(self._ask_all([(questions[key], self._begun[key]) for key in new]))
             outcomes |= dict(zip(new, answers, strict=True))
         self._untold = outcomes
         self._tell_failures(keys, _NoRoom)
         self._tell_failures(keys, _NoAnswer)
-        self._untold = {}
+        self._untold, self._begun = {}, {}
         return [list(actions) for key in keys if isinstance(actions := outcomes[key], list)]
 
     def _tell_failures(self, keys: Sequence[bytes], kind: type[_NoRoom] | type[_NoAnswer]) -> None:
@@ -172,27 +175,26 @@ class RemoteActor:
             f"asked about {first.requests} times; the last time {first.reason}.",
         )
 
-    async def _ask_all(self, questions: Sequence[_Question]) -> list[_Outcome]:
+    async def _ask_all(self, questions: Sequence[tuple[_Question, list[Action]]]) -> list[_Outcome]:
         slots = asyncio.Semaphore(self.config.concurrency)
         self._refusal = None
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(question, slots)) for question in questions]
+                tasks = [group.create_task(self._answer(question, begun, slots)) for question, begun in questions]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         if self._refusal and not self._answered:
             raise ActorRefused(self._refused(self._refusal.reason))
         return [task.result() for task in tasks]
 
-    async def _answer(self, question: _Question, slots: asyncio.Semaphore) -> _Outcome:
-        """All actions of a conversation, by as many requests as the server makes of it."""
-        actions: list[Action] = []
-        while len(actions) < question.samples:
-            outcome = await self._ask(question, len(actions), slots)
+    async def _answer(self, question: _Question, begun: list[Action], slots: asyncio.Semaphore) -> _Outcome:
+        """All actions of a conversation, by as many requests as the server makes of it; `begun` takes what comes."""
+        while len(begun) < question.samples:
+            outcome = await self._ask(question, len(begun), slots)
             if not isinstance(outcome, list):
                 return outcome
-            actions += outcome
-        return actions
+            begun += outcome
+        return begun
 
     async def _ask(self, question: _Question, first: int, slots: asyncio.Semaphore) -> _Outcome:
         """Actions from number `first` on: one request, sent again while its failures may pass."""
