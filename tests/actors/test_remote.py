@@ -342,6 +342,29 @@ def test_a_refusal_costs_its_own_conversation_where_others_are_answered(actor, c
     assert texts(one.act([TALKS[0], TALKS[1], TALKS[3]])) == [["fine"]] * 3
 
 
+def test_several_refusals_in_a_row_end_a_call_that_had_answers_and_these_are_kept(actor, chat_server):
+    talks = [[Message("user", str(number))] for number in range(20)]
+    chat_server.script = [GOOD] * 3
+    chat_server.usual = lambda request: failed(401, "the key has expired")
+    one = actor(concurrency=1)
+    with pytest.raises(ActorRefused, match=r"key has expired.* answered before, and has now refused 5 different"):
+        one.act(talks)
+    assert len(chat_server.requests) == 3 + 5
+    chat_server.usual = lambda request: Reply(completion("late"))
+    assert texts(one.act(talks)) == [["fine"]] * 3 + [["late"]] * 17
+    assert len(chat_server.requests) == 3 + 5 + 17
+
+
+def test_one_text_that_is_refused_again_and_again_ends_nothing(actor, chat_server):
+    chat_server.script = [GOOD]
+    chat_server.usual = lambda request: failed(403, "not this text")
+    one = actor()
+    one.act(TALKS[:1])
+    for seed in range(8):
+        with pytest.raises(ActorUnavailable, match="not this text"):
+            one.act(TALKS[1:3], samples=2, seed=seed)
+
+
 def test_a_refused_actor_asks_the_server_again_when_it_is_asked_again(actor, chat_server):
     chat_server.script = [failed(401)]
     one = actor()

@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
 
 _PASSING = frozenset({408, 409, 425, 429})  # and all from 500 on
 _FOR_ALL = frozenset({401, 403, 404})
+_REFUSED_IN_A_ROW = 5  # conversations: with an expired key all are refused, while a text that is not allowed is one
 _TOO_LONG = re.compile(r"context[ _](length|window|size)|max(imum)?[ _]model[ _]len|(prompt|input) is too long", re.I)
 
 
@@ -68,7 +69,8 @@ class RemoteActor:
     `usage` also where they could not be used.
 
     Status 401, 403 or 404 means everybody where no request was ever answered. Afterwards it means one conversation, as
-    where a service refuses a single text, and that counts as unanswered.
+    where a service refuses a single text, and that counts as unanswered; but where it comes for several different
+    conversations with no answer between them, as when a key has expired, it means everybody again.
 
     Attributes:
         name: of the model on the server.
@@ -95,6 +97,7 @@ class RemoteActor:
         self._begun: dict[bytes, list[Action]] = {}  # what there is of the last call's questions, all or in part
         self._answered = False
         self._refusal: _NoAnswer | None = None
+        self._refused_since: set[bytes] = set()  # conversations that were refused since the last answer
 
     @property
     def usage(self) -> Usage:
@@ -133,7 +136,7 @@ class RemoteActor:
             ActorUnavailable: conversations got no answer, or not all of it. As with the error above, answers of the
                 others are kept: the next call is given those that it asks for again, without a request.
             ActorRefused: the server refuses the key (status 401 or 403) or does not know the model (404), and has
-                answered nothing yet.
+                answered nothing yet, or nothing since it refused several conversations. Answers are kept as above.
         """
         if samples < 1 or max_tokens < 1:
             raise ValueError(f"samples and max_tokens should be at least 1, got {samples} and {max_tokens}.")
@@ -183,7 +186,7 @@ class RemoteActor:
                 tasks = [group.create_task(self._answer(question, begun, slots)) for question, begun in questions]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        if self._refusal and not self._answered:
+        if self._refusal and self._refuses_all:
             raise ActorRefused(self._refused(self._refusal.reason))
         return [task.result() for task in tasks]
 
@@ -206,7 +209,7 @@ class RemoteActor:
             failures, told = failures + 1, None
             try:
                 async with slots, asyncio.timeout(self.config.timeout):
-                    if self._refusal and not self._answered:
+                    if self._refusal and self._refuses_all:
                         return self._refusal  # those in flight may still show that it does not mean everybody
                     response = await self._client.chat.completions.with_raw_response.create(**body)
                 return self._actions(response.content, question, first)
@@ -219,6 +222,7 @@ class RemoteActor:
                 if _no_room(error):
                     return _NoRoom(reason)
                 if error.status_code in _FOR_ALL:
+                    self._refused_since.add(request_key(question.messages))
                     self._refusal = _NoAnswer(reason, failures)
                     return self._refusal
                 if error.status_code not in _PASSING and error.status_code < 500:
@@ -251,7 +255,13 @@ class RemoteActor:
         most = question.samples - first
         actions = answer_actions(answer, most=most, max_tokens=question.max_tokens, stop=self.config.stop)
         self._answered = True
+        self._refused_since.clear()
         return actions
+
+    @property
+    def _refuses_all(self) -> bool:
+        """Whether a refusal means everybody, as long as nothing is answered."""
+        return not self._answered or len(self._refused_since) >= _REFUSED_IN_A_ROW
 
     def _wait(self, failures: int, jitter: random.Random, headers: Mapping[str, str] | None) -> float:
         """Seconds before the next sending: as long as the server says, or half to all of a doubling time."""
@@ -267,9 +277,13 @@ class RemoteActor:
     def _refused(self, reason: str) -> str:
         variable = self.config.api_key_variable
         state = "is set" if self._key else "is not set, so no key was sent"
+        since = (
+            f" It has answered before, and has now refused {len(self._refused_since)} different conversations in a "
+            "row, so no more are sent; what was finished is kept."
+        )
         return (
-            f"The server at {self.config.base_url} refuses model {self.name!r}: {reason}. The key is read from the "
-            f"environment variable {variable}, which {state}."
+            f"The server at {self.config.base_url} refuses model {self.name!r}: {reason}.{since * self._answered} The "
+            f"key is read from the environment variable {variable}, which {state}."
         )
 
 
