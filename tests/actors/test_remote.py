@@ -140,6 +140,26 @@ def test_choices_that_a_server_left_out_are_asked_for_under_seeds_of_their_own(a
     assert one.usage.sampled_tokens == 3 * TOKENS
 
 
+def test_choices_that_came_before_a_failure_are_kept_and_only_the_rest_is_asked_for_again(actor, chat_server):
+    def failing_at_the_third(request):
+        if request["messages"][0]["content"] == "b":
+            return failed(400, "no room", code="context_length_exceeded")
+        return failed(500) if request["n"] == 1 else said({**request, "n": 1})
+
+    chat_server.usual = failing_at_the_third
+    one = actor(retries=0)
+    with pytest.raises(ConversationTooLong):
+        one.act(TALKS[:2], samples=3)
+    with pytest.raises(ActorUnavailable, match="asked about 1 times"):
+        one.act(TALKS[:1], samples=3)
+    chat_server.usual = lambda request: said({**request, "n": 1})
+    found = one.act(TALKS[:1], samples=3)
+    assert [q["n"] for q in chat_server.requests if q["messages"][0]["content"] == "a"] == [3, 2, 1, 1]
+    assert one.usage.sampled_tokens == 3 * TOKENS
+    assert one.act(TALKS[:1], samples=3) == found
+    assert len(chat_server.requests) == 5 + 3
+
+
 def test_usage_is_what_the_server_counts(actor):
     one = actor()
     one.act(TALKS, samples=2)
@@ -320,6 +340,29 @@ def test_a_refusal_costs_its_own_conversation_where_others_are_answered(actor, c
         one.act(TALKS)
     assert caught.value.conversations == (2,)
     assert texts(one.act([TALKS[0], TALKS[1], TALKS[3]])) == [["fine"]] * 3
+
+
+def test_several_refusals_in_a_row_end_a_call_that_had_answers_and_these_are_kept(actor, chat_server):
+    talks = [[Message("user", str(number))] for number in range(20)]
+    chat_server.script = [GOOD] * 3
+    chat_server.usual = lambda request: failed(401, "the key has expired")
+    one = actor(concurrency=1)
+    with pytest.raises(ActorRefused, match=r"key has expired.* answered before, and has now refused 5 different"):
+        one.act(talks)
+    assert len(chat_server.requests) == 3 + 5
+    chat_server.usual = lambda request: Reply(completion("late"))
+    assert texts(one.act(talks)) == [["fine"]] * 3 + [["late"]] * 17
+    assert len(chat_server.requests) == 3 + 5 + 17
+
+
+def test_one_text_that_is_refused_again_and_again_ends_nothing(actor, chat_server):
+    chat_server.script = [GOOD]
+    chat_server.usual = lambda request: failed(403, "not this text")
+    one = actor()
+    one.act(TALKS[:1])
+    for seed in range(8):
+        with pytest.raises(ActorUnavailable, match="not this text"):
+            one.act(TALKS[1:3], samples=2, seed=seed)
 
 
 def test_a_refused_actor_asks_the_server_again_when_it_is_asked_again(actor, chat_server):

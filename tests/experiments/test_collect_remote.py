@@ -99,6 +99,23 @@ def test_actions_that_the_token_limit_cut_off_are_marked_counted_and_told(collec
     assert json.loads((tmp_path / "o" / "stage.json").read_text())["actions_cut"] == actions
 
 
+def test_a_key_that_expires_stops_the_collection_and_what_was_finished_is_kept(collect, chat_server):
+    chat_server.script = [finish(None)] * 3
+    chat_server.usual = lambda request: failed(401, "expired")
+    settings = ("--tasks.count", "12", "--samples", "1")
+    done, found = collect(*settings, "--remote.concurrency", "2")
+    assert done.returncode != 0
+    assert "ActorRefused" in done.stderr
+    assert "what was finished is kept" in " ".join(done.stderr.split())
+    assert len(found) == 3
+    assert len(chat_server.requests) < 3 + 9 * 2
+    chat_server.usual = finish
+    done, whole = collect(*settings)
+    assert done.returncode == 0, done.stderr
+    assert len(whole) == 12
+    assert found.items() <= whole.items()
+
+
 def test_a_server_that_refuses_the_key_is_answered_in_one_paragraph_and_leaves_the_folder_free(collect, chat_server):
     chat_server.usual = lambda request: failed(401, "wrong key")
     done, found = collect()

@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
 
 _PASSING = frozenset({408, 409, 425, 429})  # and all from 500 on
 _FOR_ALL = frozenset({401, 403, 404})
+_REFUSED_IN_A_ROW = 5  # conversations: with an expired key all are refused, while a text that is not allowed is one
 _TOO_LONG = re.compile(r"context[ _](length|window|size)|max(imum)?[ _]model[ _]len|(prompt|input) is too long", re.I)
 
 
@@ -60,14 +61,16 @@ class RemoteActor:
     that the same call asks for the same. Whether it then answers the same is up to the server.
 
     All samples of a conversation are one request with `n`. Where the server gives fewer choices (some ignore `n`), the
-    rest is asked for under seeds of their own, until all are there; the prompt is then read and counted again.
+    rest is asked for under seeds of their own, until all are there; the prompt is then read and counted again. Choices
+    of a conversation whose rest got no answer are kept for the next call: only what is missing is asked for then.
 
     A request that fails in a way that may pass (no connection, out of time, status 408, 409, 425, 429 or 500 and above,
     an answer that cannot be true) is sent again after a wait, `RemoteConfig.retries` times. Answers are counted in
     `usage` also where they could not be used.
 
     Status 401, 403 or 404 means everybody where no request was ever answered. Afterwards it means one conversation, as
-    where a service refuses a single text, and that counts as unanswered.
+    where a service refuses a single text, and that counts as unanswered; but where it comes for several different
+    conversations with no answer between them, as when a key has expired, it means everybody again.
 
     Attributes:
         name: of the model on the server.
@@ -91,8 +94,10 @@ class RemoteActor:
         self._runner = asyncio.Runner()
         self._usage = Usage()
         self._untold: dict[bytes, _Outcome] = {}
+        self._begun: dict[bytes, list[Action]] = {}  # what there is of the last call's questions, all or in part
         self._answered = False
         self._refusal: _NoAnswer | None = None
+        self._refused_since: set[bytes] = set()  # conversations that were refused since the last answer
 
     @property
     def usage(self) -> Usage:
@@ -128,10 +133,10 @@ class RemoteActor:
         Raises:
             ValueError: a number is out of range, or there is not one seed for each conversation.
             ConversationTooLong: the server's context does not hold a conversation.
-            ActorUnavailable: conversations got no answer. As with the error above, answers of the others are kept: the
-                next call is given those that it asks for again, without a request.
+            ActorUnavailable: conversations got no answer, or not all of it. As with the error above, answers of the
+                others are kept: the next call is given those that it asks for again, without a request.
             ActorRefused: the server refuses the key (status 401 or 403) or does not know the model (404), and has
-                answered nothing yet.
+                answered nothing yet, or nothing since it refused several conversations. Answers are kept as above.
         """
         if samples < 1 or max_tokens < 1:
             raise ValueError(f"samples and max_tokens should be at least 1, got {samples} and {max_tokens}.")
@@ -142,14 +147,15 @@ class RemoteActor:
             keys.append(request_key(messages, samples, temperature, one, max_tokens))
             questions[keys[-1]] = _Question(messages, samples, temperature, one, max_tokens)
         outcomes = {key: self._untold[key] for key in questions.keys() & self._untold.keys()}
+        self._begun = {key: self._begun.get(key, []) for key in questions}
         new = [key for key in questions if key not in outcomes]
         if new:
-            answers = self._runner.run(self._ask_all([questions[key] for key in new]))
+            answers = self._runner.run(self._ask_all([(questions[key], self._begun[key]) for key in new]))
             outcomes |= dict(zip(new, answers, strict=True))
         self._untold = outcomes
         self._tell_failures(keys, _NoRoom)
         self._tell_failures(keys, _NoAnswer)
-        self._untold = {}
+        self._untold, self._begun = {}, {}
         return [list(actions) for key in keys if isinstance(actions := outcomes[key], list)]
 
     def _tell_failures(self, keys: Sequence[bytes], kind: type[_NoRoom] | type[_NoAnswer]) -> None:
@@ -172,27 +178,26 @@ class RemoteActor:
             f"asked about {first.requests} times; the last time {first.reason}.",
         )
 
-    async def _ask_all(self, questions: Sequence[_Question]) -> list[_Outcome]:
+    async def _ask_all(self, questions: Sequence[tuple[_Question, list[Action]]]) -> list[_Outcome]:
         slots = asyncio.Semaphore(self.config.concurrency)
         self._refusal = None
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(question, slots)) for question in questions]
+                tasks = [group.create_task(self._answer(question, begun, slots)) for question, begun in questions]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        if self._refusal and not self._answered:
+        if self._refusal and self._refuses_all:
             raise ActorRefused(self._refused(self._refusal.reason))
         return [task.result() for task in tasks]
 
-    async def _answer(self, question: _Question, slots: asyncio.Semaphore) -> _Outcome:
-        """All actions of a conversation, by as many requests as the server makes of it."""
-        actions: list[Action] = []
-        while len(actions) < question.samples:
-            outcome = await self._ask(question, len(actions), slots)
+    async def _answer(self, question: _Question, begun: list[Action], slots: asyncio.Semaphore) -> _Outcome:
+        """All actions of a conversation, by as many requests as the server makes of it; `begun` takes what comes."""
+        while len(begun) < question.samples:
+            outcome = await self._ask(question, len(begun), slots)
             if not isinstance(outcome, list):
                 return outcome
-            actions += outcome
-        return actions
+            begun += outcome
+        return begun
 
     async def _ask(self, question: _Question, first: int, slots: asyncio.Semaphore) -> _Outcome:
         """Actions from number `first` on: one request, sent again while its failures may pass."""
@@ -204,7 +209,7 @@ class RemoteActor:
             failures, told = failures + 1, None
             try:
                 async with slots, asyncio.timeout(self.config.timeout):
-                    if self._refusal and not self._answered:
+                    if self._refusal and self._refuses_all:
                         return self._refusal  # those in flight may still show that it does not mean everybody
                     response = await self._client.chat.completions.with_raw_response.create(**body)
                 return self._actions(response.content, question, first)
@@ -217,6 +222,7 @@ class RemoteActor:
                 if _no_room(error):
                     return _NoRoom(reason)
                 if error.status_code in _FOR_ALL:
+                    self._refused_since.add(request_key(question.messages))
                     self._refusal = _NoAnswer(reason, failures)
                     return self._refusal
                 if error.status_code not in _PASSING and error.status_code < 500:
@@ -249,7 +255,13 @@ class RemoteActor:
         most = question.samples - first
         actions = answer_actions(answer, most=most, max_tokens=question.max_tokens, stop=self.config.stop)
         self._answered = True
+        self._refused_since.clear()
         return actions
+
+    @property
+    def _refuses_all(self) -> bool:
+        """Whether a refusal means everybody, as long as nothing is answered."""
+        return not self._answered or len(self._refused_since) >= _REFUSED_IN_A_ROW
 
     def _wait(self, failures: int, jitter: random.Random, headers: Mapping[str, str] | None) -> float:
         """Seconds before the next sending: as long as the server says, or half to all of a doubling time."""
@@ -265,9 +277,13 @@ class RemoteActor:
     def _refused(self, reason: str) -> str:
         variable = self.config.api_key_variable
         state = "is set" if self._key else "is not set, so no key was sent"
+        since = (
+            f" It has answered before, and has now refused {len(self._refused_since)} different conversations in a "
+            "row, so no more are sent; what was finished is kept."
+        )
         return (
-            f"The server at {self.config.base_url} refuses model {self.name!r}: {reason}. The key is read from the "
-            f"environment variable {variable}, which {state}."
+            f"The server at {self.config.base_url} refuses model {self.name!r}: {reason}.{since * self._answered} The "
+            f"key is read from the environment variable {variable}, which {state}."
         )
 
 
