@@ -128,19 +128,27 @@ def links_of_permutes(coordinates, *permutes):
     return [links_used(TPUS["v5p"], one, coordinates, Costs(0, 0, permutes)) for one in permutes]
 
 
-@pytest.mark.parametrize("chips", [4, 16, 64])
-def test_a_permute_uses_one_link_and_two_where_the_program_sends_the_other_way_too(chips):
-    cube, ahead, back = grid(4, 4, 4), permute(*range(chips)), permute(*reversed(range(chips)))
-    assert links_of_permutes(cube, ahead) == [1]
-    assert links_of_permutes(cube, ahead, back) == [2, 2]
-    roof = tpu_roofline(TPUS["v5p"], Costs(0, 0, (ahead, back)), cube)
+AROUND_A_CUBE = (0, 4, 6, 2, 3, 7, 5, 1)
+"""The corners of a cube of eight chips, from neighbour to neighbour."""
+
+
+@pytest.mark.parametrize(("shape", "ring"), [((4, 4, 4), range(4)), ((2, 2, 2), AROUND_A_CUBE)])
+def test_a_permute_uses_one_link_and_two_where_the_program_sends_the_other_way_too(shape, ring):
+    ahead, back = permute(*ring), permute(*reversed(ring))
+    assert links_of_permutes(grid(*shape), ahead) == [1]
+    assert links_of_permutes(grid(*shape), ahead, back) == [2, 2]
+    roof = tpu_roofline(TPUS["v5p"], Costs(0, 0, (ahead, back)), grid(*shape))
     assert roof.exchange == pytest.approx(ahead.received / TPUS["v5p"].link_bandwidth)
 
 
-def test_permutes_both_ways_along_a_line_take_turns():
-    line = grid(2, 4, 4)
-    assert links_of_permutes(line, permute(0, 1, 2, 3), permute(3, 2, 1, 0)) == [1, 1]
-    assert links_of_permutes(line, permute(0, 1)) == [1]
+@pytest.mark.parametrize("chips", [4, 16, 32])
+def test_permutes_both_ways_take_turns_where_one_goes_back_along_a_line(chips):
+    ring = range(chips)
+    assert links_of_permutes(grid(2, 4, 4), permute(*ring), permute(*reversed(ring))) == [1, 1]
+
+
+def test_two_chips_that_send_to_each_other_have_one_link():
+    assert links_of_permutes(grid(2, 2, 2), permute(0, 1)) == [1]
 
 
 def test_the_slowest_of_three_sets_the_time_and_gives_its_name():

@@ -78,7 +78,7 @@ _CUBES = {
     1024: "8x8x16",
 }
 
-# Rings: docs.cloud.google.com/tpu/docs/v5p (a torus from 4x4x4 on) and jax-ml.github.io/scaling-book/tpus (8x16 of v5e).
+# Rings: docs.cloud.google.com/tpu/docs/v5p (from 4x4x4 on), jax-ml.github.io/scaling-book/tpus (v5e along 16 chips).
 TPUS: Mapping[str, Tpu] = {
     "v5e": Tpu("v5e", 197e12, 16 * GIB, 819e9, 45e9, 16, False, _FLAT),
     "v5p": Tpu("v5p", 459e12, 95 * GIB, 2765e9, 90e9, 4, True, _CUBES),
