@@ -236,8 +236,22 @@ def test_adapters_need_less_memory_and_exchange_than_the_model_on_gpus():
     assert adapted.roofline.compute < whole.roofline.compute
 
 
-def test_a_copy_on_every_host_of_gpus_collects_kernels_inside_and_pays_for_gradients_outside_once():
-    chip, work = GPUS["h100"], replace(WORK, rows=512, microbatches=8)
+@pytest.mark.parametrize("work", [WORK, ADAPTED])
+def test_copies_exchange_float32_gradients_with_every_microbatch(work):
+    chip, mesh, rows = GPUS["h100"], MeshConfig(8, 1, 1), replace(work, rows=64)
+    once, often = (estimate(chip, replace(rows, microbatches=n), mesh).roofline.exchange for n in (1, 8))
+    assert once == pytest.approx(2 * 4 * trained_parameters(work) * 7 / 8 / chip.host_bandwidth)
+    assert often == pytest.approx(8 * once)
+
+
+def test_kernels_come_in_bfloat16_twice_and_leave_as_float32_gradients_once():
+    chip, work = GPUS["h100"], replace(WORK, rows=8)
+    exchange = estimate(chip, work, MeshConfig(1, 8, 1)).roofline.exchange
+    assert exchange == pytest.approx((2 * 2 + 4) * work.matrices * 7 / 8 / chip.host_bandwidth)
+
+
+def test_copies_of_gpus_collect_kernels_inside_a_host_and_groups_share_its_network():
+    chip, work = GPUS["h100"], replace(WORK, step="score", rows=512)
     spread, copies = (estimate(chip, work, MeshConfig(*shape)).roofline for shape in ((1, 64, 1), (8, 8, 1)))
     assert copies.exchange < spread.exchange
     assert chip.bandwidth_among(8, groups=8) == chip.host_bandwidth

@@ -9,6 +9,8 @@ from agentprm_jax.training.planning.work import Workload, frozen_bytes, trained_
 
 ACTIVATION_BYTES = 2
 LOGIT_BYTES = 4
+GRADIENT_BYTES = 4
+"""Of a kernel's gradient, which is reduced as it is summed, in float32; tests read that off a compiled program."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,20 @@ def _tokens(workload: Workload, mesh: MeshConfig) -> float:
 def _kernel_bytes(workload: Workload) -> float:
     """Bytes of kernels that one microbatch touches: forwards, backwards once more, and their gradients."""
     forwards = (2 if workload.trains else 1) * workload.matrices
-    return (forwards + workload.trained_matrices) * ACTIVATION_BYTES
+    return forwards * ACTIVATION_BYTES + workload.trained_matrices * GRADIENT_BYTES
 
 
 def _exchange_seconds(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> float:
     """Time of a chip for what it receives, one exchange after the other.
 
     A block's kernels are collected over fsdp whenever they are used, and the gradients of those that are trained are
-    reduced and cut. Copies (data) reduce gradients as well, and tensor adds up what each block computes, twice a pass.
-    Chips along tensor stand side by side, then those along fsdp.
+    reduced and cut. Copies (data) reduce what is left of the gradients as well, and both do so for every microbatch.
+    Tensor adds up what each block computes, twice a pass. Chips along tensor stand side by side, then those along fsdp.
     """
     model, copy = workload.model, mesh.fsdp * mesh.tensor
     kernels = workload.microbatches * _kernel_bytes(workload) / mesh.tensor * _others(mesh.fsdp)
-    gradients = 2 * trained_parameters(workload, mesh.fsdp, mesh.tensor) * ACTIVATION_BYTES * _others(mesh.data)
+    trained = trained_parameters(workload, mesh.fsdp, mesh.tensor)
+    gradients = workload.microbatches * 2 * trained * GRADIENT_BYTES * _others(mesh.data)
     sums = (3 if workload.trains else 1) * 4 * model.layers * _tokens(workload, mesh) * workload.microbatches
     return (
         kernels / chip.bandwidth_among(copy, groups=mesh.tensor)
