@@ -219,8 +219,30 @@ def test_gpus_share_state_and_take_longer_over_the_network_than_inside_a_host():
     assert kept.roofline.compute < again.roofline.compute
 
 
+def test_where_kernels_are_cut_two_blocks_are_collected_and_the_gradients_of_one_are_whole():
+    chip, layers = GPUS["h100"], SEVEN.layers
+
+    def collected(work, mesh):
+        rows = mesh.data * mesh.fsdp
+        whole = estimate(chip, replace(work, rows=rows), MeshConfig(rows, 1, mesh.tensor))
+        return estimate(chip, replace(work, rows=rows), mesh).activations - whole.activations
+
+    block = matrix_parameters(SEVEN, head=False) / layers
+    assert collected(WORK, MeshConfig(1, 8, 1)) == pytest.approx((2 * 2 + 4) * block)
+    assert collected(WORK, MeshConfig(1, 8, 2)) == pytest.approx((2 * 2 + 4) * block / 2)
+    assert collected(replace(WORK, step="score"), MeshConfig(4, 2, 1)) == pytest.approx(2 * 2 * block)
+    assert collected(ADAPTED, MeshConfig(1, 8, 1)) == pytest.approx(
+        (2 * 2 * ADAPTED.matrices + 4 * ADAPTED.trained_matrices) / layers
+    )
+
+
+@pytest.mark.parametrize("chip", GPUS.values())
+def test_of_a_card_of_80_gb_no_more_is_planned_than_its_programs_can_have(chip):
+    assert 0.7 * 80e9 < chip.hbm_bytes < 78 * GIB
+
+
 def test_an_actor_holds_logits_of_every_token_and_their_gradient():
-    chip, mesh, imitates = GPUS["h100"], MeshConfig(1, 8, 1), replace(WORK, step="sft", rows=8)
+    chip, mesh, imitates = GPUS["h100"], MeshConfig(8, 1, 1), replace(WORK, step="sft", rows=8)
     with_head, without = (estimate(chip, work, mesh) for work in (imitates, replace(imitates, step="agentprm")))
     assert with_head.activations - without.activations == 2 * 4 * 4096 * SEVEN.vocab_size
     halves = estimate(chip, replace(imitates, microbatches=2), mesh)

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.planning.chips import Gpu, Tpu
 from agentprm_jax.training.planning.roofline import Roofline
-from agentprm_jax.training.planning.work import Workload, frozen_bytes, trained_bytes, trained_parameters
+from agentprm_jax.training.planning.work import (
+    Workload,
+    adapter_parameters,
+    frozen_bytes,
+    matrix_parameters,
+    trained_bytes,
+    trained_parameters,
+)
 
 ACTIVATION_BYTES = 2
 LOGIT_BYTES = 4
@@ -20,7 +27,7 @@ class Estimate:
     state: float
     """Bytes of parameters, moments and gradients."""
     activations: float
-    """Bytes of activations that are held at one time."""
+    """Bytes of activations, and of kernels that are collected for them, that are held at one time."""
     roofline: Roofline
     """Least times."""
 
@@ -43,7 +50,7 @@ def estimate(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> Estimate:
     logits = _logit_bytes(workload, mesh)
     frozen, trained = frozen_bytes(workload) / cut, trained_bytes(workload, mesh.fsdp, mesh.tensor)
     working = tokens * (workload.model.embed + workload.model.mlp / mesh.tensor) * ACTIVATION_BYTES * 4
-    held = working + logits + (kept if workload.trains else 0.0)
+    held = working + logits + _collected_bytes(workload, mesh) + (kept if workload.trains else 0.0)
     again = workload.forward_flops if workload.trains and workload.model.remat else 0.0
     compute = (workload.model_flops + again) / devices / chip.flops
     moved = frozen + 2 * trained + 2 * (kept + logits) + workload.microbatches * _kernel_bytes(workload) / mesh.tensor
@@ -60,6 +67,15 @@ def _kernel_bytes(workload: Workload) -> float:
     """Bytes of kernels that one microbatch touches: forwards, backwards once more, and their gradients."""
     forwards = (2 if workload.trains else 1) * workload.matrices
     return forwards * ACTIVATION_BYTES + workload.trained_matrices * GRADIENT_BYTES
+
+
+def _collected_bytes(workload: Workload, mesh: MeshConfig) -> float:
+    """Bytes of a block's whole kernels beside those of the next, which are on their way, and of its whole gradients."""
+    if mesh.fsdp == 1:
+        return 0.0
+    blocks = matrix_parameters(workload.model, head=False) + sum(adapter_parameters(workload.model, workload.lora))
+    trained = min(workload.trained_matrices, blocks)  # an actor's head stands in no block
+    return (2 * blocks * ACTIVATION_BYTES + trained * GRADIENT_BYTES) / workload.model.layers / mesh.tensor
 
 
 def _exchange_seconds(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> float:
