@@ -44,9 +44,10 @@ def test_a_killed_run_leaves_no_program_or_a_whole_one(tmp_path, compiled, monke
     def killed(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(programs.os, "replace", killed)
-        compiled_before(path, "first")
+        with pytest.raises(KeyboardInterrupt):
+            compiled_before(path, "first")
     assert not path.exists()
     assert compiled_before(path, "second") == PROGRAM
 

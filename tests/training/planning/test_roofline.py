@@ -128,19 +128,27 @@ def links_of_permutes(coordinates, *permutes):
     return [links_used(TPUS["v5p"], one, coordinates, Costs(0, 0, permutes)) for one in permutes]
 
 
-@pytest.mark.parametrize("chips", [4, 16, 64])
-def test_a_permute_uses_one_link_and_two_where_the_program_sends_the_other_way_too(chips):
-    cube, ahead, back = grid(4, 4, 4), permute(*range(chips)), permute(*reversed(range(chips)))
-    assert links_of_permutes(cube, ahead) == [1]
-    assert links_of_permutes(cube, ahead, back) == [2, 2]
-    roof = tpu_roofline(TPUS["v5p"], Costs(0, 0, (ahead, back)), cube)
+AROUND_A_CUBE = (0, 4, 6, 2, 3, 7, 5, 1)
+"""The corners of a cube of eight chips, from neighbour to neighbour."""
+
+
+@pytest.mark.parametrize(("shape", "ring"), [((4, 4, 4), range(4)), ((2, 2, 2), AROUND_A_CUBE)])
+def test_a_permute_uses_one_link_and_two_where_the_program_sends_the_other_way_too(shape, ring):
+    ahead, back = permute(*ring), permute(*reversed(ring))
+    assert links_of_permutes(grid(*shape), ahead) == [1]
+    assert links_of_permutes(grid(*shape), ahead, back) == [2, 2]
+    roof = tpu_roofline(TPUS["v5p"], Costs(0, 0, (ahead, back)), grid(*shape))
     assert roof.exchange == pytest.approx(ahead.received / TPUS["v5p"].link_bandwidth)
 
 
-def test_permutes_both_ways_along_a_line_take_turns():
-    line = grid(2, 4, 4)
-    assert links_of_permutes(line, permute(0, 1, 2, 3), permute(3, 2, 1, 0)) == [1, 1]
-    assert links_of_permutes(line, permute(0, 1)) == [1]
+@pytest.mark.parametrize("chips", [4, 16, 32])
+def test_permutes_both_ways_take_turns_where_one_goes_back_along_a_line(chips):
+    ring = range(chips)
+    assert links_of_permutes(grid(2, 4, 4), permute(*ring), permute(*reversed(ring))) == [1, 1]
+
+
+def test_two_chips_that_send_to_each_other_have_one_link():
+    assert links_of_permutes(grid(2, 2, 2), permute(0, 1)) == [1]
 
 
 def test_the_slowest_of_three_sets_the_time_and_gives_its_name():
@@ -211,8 +219,30 @@ def test_gpus_share_state_and_take_longer_over_the_network_than_inside_a_host():
     assert kept.roofline.compute < again.roofline.compute
 
 
+def test_where_kernels_are_cut_two_blocks_are_collected_and_the_gradients_of_one_are_whole():
+    chip, layers = GPUS["h100"], SEVEN.layers
+
+    def collected(work, mesh):
+        rows = mesh.data * mesh.fsdp
+        whole = estimate(chip, replace(work, rows=rows), MeshConfig(rows, 1, mesh.tensor))
+        return estimate(chip, replace(work, rows=rows), mesh).activations - whole.activations
+
+    block = matrix_parameters(SEVEN, head=False) / layers
+    assert collected(WORK, MeshConfig(1, 8, 1)) == pytest.approx((2 * 2 + 4) * block)
+    assert collected(WORK, MeshConfig(1, 8, 2)) == pytest.approx((2 * 2 + 4) * block / 2)
+    assert collected(replace(WORK, step="score"), MeshConfig(4, 2, 1)) == pytest.approx(2 * 2 * block)
+    assert collected(ADAPTED, MeshConfig(1, 8, 1)) == pytest.approx(
+        (2 * 2 * ADAPTED.matrices + 4 * ADAPTED.trained_matrices) / layers
+    )
+
+
+@pytest.mark.parametrize("chip", GPUS.values())
+def test_of_a_card_of_80_gb_no_more_is_planned_than_its_programs_can_have(chip):
+    assert 0.7 * 80e9 < chip.hbm_bytes < 78 * GIB
+
+
 def test_an_actor_holds_logits_of_every_token_and_their_gradient():
-    chip, mesh, imitates = GPUS["h100"], MeshConfig(1, 8, 1), replace(WORK, step="sft", rows=8)
+    chip, mesh, imitates = GPUS["h100"], MeshConfig(8, 1, 1), replace(WORK, step="sft", rows=8)
     with_head, without = (estimate(chip, work, mesh) for work in (imitates, replace(imitates, step="agentprm")))
     assert with_head.activations - without.activations == 2 * 4 * 4096 * SEVEN.vocab_size
     halves = estimate(chip, replace(imitates, microbatches=2), mesh)
@@ -228,8 +258,22 @@ def test_adapters_need_less_memory_and_exchange_than_the_model_on_gpus():
     assert adapted.roofline.compute < whole.roofline.compute
 
 
-def test_a_copy_on_every_host_of_gpus_collects_kernels_inside_and_pays_for_gradients_outside_once():
-    chip, work = GPUS["h100"], replace(WORK, rows=512, microbatches=8)
+@pytest.mark.parametrize("work", [WORK, ADAPTED])
+def test_copies_exchange_float32_gradients_with_every_microbatch(work):
+    chip, mesh, rows = GPUS["h100"], MeshConfig(8, 1, 1), replace(work, rows=64)
+    once, often = (estimate(chip, replace(rows, microbatches=n), mesh).roofline.exchange for n in (1, 8))
+    assert once == pytest.approx(2 * 4 * trained_parameters(work) * 7 / 8 / chip.host_bandwidth)
+    assert often == pytest.approx(8 * once)
+
+
+def test_kernels_come_in_bfloat16_twice_and_leave_as_float32_gradients_once():
+    chip, work = GPUS["h100"], replace(WORK, rows=8)
+    exchange = estimate(chip, work, MeshConfig(1, 8, 1)).roofline.exchange
+    assert exchange == pytest.approx((2 * 2 + 4) * work.matrices * 7 / 8 / chip.host_bandwidth)
+
+
+def test_copies_of_gpus_collect_kernels_inside_a_host_and_groups_share_its_network():
+    chip, work = GPUS["h100"], replace(WORK, step="score", rows=512)
     spread, copies = (estimate(chip, work, MeshConfig(*shape)).roofline for shape in ((1, 64, 1), (8, 8, 1)))
     assert copies.exchange < spread.exchange
     assert chip.bandwidth_among(8, groups=8) == chip.host_bandwidth

@@ -10,6 +10,7 @@ from agentprm_jax.models import DecoderConfig, LoraConfig
 from agentprm_jax.models.attention import Context, attend
 from agentprm_jax.training import MeshConfig, make_constrain, make_mesh
 from agentprm_jax.training.mesh import batch_sharding, row_share
+from agentprm_jax.training.planning.arithmetic import GRADIENT_BYTES
 from agentprm_jax.training.planning.costs import count_costs
 from agentprm_jax.training.planning.hlo import parse_module
 from agentprm_jax.training.planning.plan import plan_step
@@ -20,6 +21,7 @@ from agentprm_jax.training.planning.work import (
     frozen_bytes,
     matrix_parameters,
     trained_bytes,
+    trained_parameters,
 )
 
 pytest.importorskip("libtpu", reason="libtpu comes with the dependency group tpu")
@@ -110,6 +112,17 @@ def test_operations_of_a_compiled_update_are_those_of_the_model_and_what_is_comp
     # The read-out, the gradient of the embedding, and sums over norms are products too, but small.
     assert costs.flops * 8 == pytest.approx(expected, rel=0.03)
     assert costs.collectives
+
+
+def test_a_compiled_update_exchanges_float32_gradients_with_every_microbatch():
+    work = replace(WORK, rows=16, microbatches=2)
+    compiled = compile_step(lower_step(work, make_mesh(MeshConfig(2, 4, 1), tpu_devices("v5e:2x4"))))
+    exchanges = count_costs(parse_module(compiled.text)).collectives
+    cut = sum(one.received for one in exchanges if one.kind == "reduce-scatter")
+    copied = sum(one.received for one in exchanges if one.group == (0, 4))
+    # Gradients of norms and biases are small, and that of the embedding is cut by an all-to-all of what it sums.
+    assert cut == pytest.approx(work.microbatches * GRADIENT_BYTES * work.trained_matrices * 3 / 4, rel=0.01)
+    assert copied == pytest.approx(work.microbatches * GRADIENT_BYTES * trained_parameters(work, fsdp=4), rel=0.01)
 
 
 @pytest.mark.parametrize("lora", [LoraConfig(), LoraConfig(rank=16)])

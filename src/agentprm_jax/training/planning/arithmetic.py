@@ -5,10 +5,19 @@ from dataclasses import dataclass
 from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.planning.chips import Gpu, Tpu
 from agentprm_jax.training.planning.roofline import Roofline
-from agentprm_jax.training.planning.work import Workload, frozen_bytes, trained_bytes, trained_parameters
+from agentprm_jax.training.planning.work import (
+    Workload,
+    adapter_parameters,
+    frozen_bytes,
+    matrix_parameters,
+    trained_bytes,
+    trained_parameters,
+)
 
 ACTIVATION_BYTES = 2
 LOGIT_BYTES = 4
+GRADIENT_BYTES = 4
+"""Of a kernel's gradient, which is reduced as it is summed, in float32; tests read that off a compiled program."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,7 @@ class Estimate:
     state: float
     """Bytes of parameters, moments and gradients."""
     activations: float
-    """Bytes of activations that are held at one time."""
+    """Bytes of activations, and of kernels that are collected for them, that are held at one time."""
     roofline: Roofline
     """Least times."""
 
@@ -41,7 +50,7 @@ def estimate(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> Estimate:
     logits = _logit_bytes(workload, mesh)
     frozen, trained = frozen_bytes(workload) / cut, trained_bytes(workload, mesh.fsdp, mesh.tensor)
     working = tokens * (workload.model.embed + workload.model.mlp / mesh.tensor) * ACTIVATION_BYTES * 4
-    held = working + logits + (kept if workload.trains else 0.0)
+    held = working + logits + _collected_bytes(workload, mesh) + (kept if workload.trains else 0.0)
     again = workload.forward_flops if workload.trains and workload.model.remat else 0.0
     compute = (workload.model_flops + again) / devices / chip.flops
     moved = frozen + 2 * trained + 2 * (kept + logits) + workload.microbatches * _kernel_bytes(workload) / mesh.tensor
@@ -57,19 +66,29 @@ def _tokens(workload: Workload, mesh: MeshConfig) -> float:
 def _kernel_bytes(workload: Workload) -> float:
     """Bytes of kernels that one microbatch touches: forwards, backwards once more, and their gradients."""
     forwards = (2 if workload.trains else 1) * workload.matrices
-    return (forwards + workload.trained_matrices) * ACTIVATION_BYTES
+    return forwards * ACTIVATION_BYTES + workload.trained_matrices * GRADIENT_BYTES
+
+
+def _collected_bytes(workload: Workload, mesh: MeshConfig) -> float:
+    """Bytes of a block's whole kernels beside those of the next, which are on their way, and of its whole gradients."""
+    if mesh.fsdp == 1:
+        return 0.0
+    blocks = matrix_parameters(workload.model, head=False) + sum(adapter_parameters(workload.model, workload.lora))
+    trained = min(workload.trained_matrices, blocks)  # an actor's head stands in no block
+    return (2 * blocks * ACTIVATION_BYTES + trained * GRADIENT_BYTES) / workload.model.layers / mesh.tensor
 
 
 def _exchange_seconds(chip: Tpu | Gpu, workload: Workload, mesh: MeshConfig) -> float:
     """Time of a chip for what it receives, one exchange after the other.
 
     A block's kernels are collected over fsdp whenever they are used, and the gradients of those that are trained are
-    reduced and cut. Copies (data) reduce gradients as well, and tensor adds up what each block computes, twice a pass.
-    Chips along tensor stand side by side, then those along fsdp.
+    reduced and cut. Copies (data) reduce what is left of the gradients as well, and both do so for every microbatch.
+    Tensor adds up what each block computes, twice a pass. Chips along tensor stand side by side, then those along fsdp.
     """
     model, copy = workload.model, mesh.fsdp * mesh.tensor
     kernels = workload.microbatches * _kernel_bytes(workload) / mesh.tensor * _others(mesh.fsdp)
-    gradients = 2 * trained_parameters(workload, mesh.fsdp, mesh.tensor) * ACTIVATION_BYTES * _others(mesh.data)
+    trained = trained_parameters(workload, mesh.fsdp, mesh.tensor)
+    gradients = workload.microbatches * 2 * trained * GRADIENT_BYTES * _others(mesh.data)
     sums = (3 if workload.trains else 1) * 4 * model.layers * _tokens(workload, mesh) * workload.microbatches
     return (
         kernels / chip.bandwidth_among(copy, groups=mesh.tensor)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from agentprm_jax.training.planning.chips import Tpu
 from agentprm_jax.training.planning.costs import Collective, Costs
 
@@ -86,12 +88,21 @@ def links(chip: Tpu, collective: Collective, coordinates: Coordinates) -> int:
 def links_used(chip: Tpu, collective: Collective, coordinates: Coordinates, costs: Costs) -> int:
     """Links through which each chip receives at the same time in an exchange of a program: all those of its group.
 
-    But a message of a permute comes from one neighbour over one link. If the program sends the other way too, both are
-    on their way at once, over two links; not on a line, where what goes from its end to its beginning takes the links
-    of the other direction.
+    But a message of a permute comes over one link. If the program sends the other way too, both are on their way at
+    once, over two links, as long as they only go from neighbour to neighbour: where one goes back from the end of a
+    line to its beginning, it takes the links of the other direction.
     """
     if not collective.pairs:
         return links(chip, collective, coordinates)
     back = frozenset((receiver, sender) for sender, receiver in collective.pairs)
     both_ways = back != collective.pairs and any(other.pairs == back for other in costs.collectives)
-    return min(2 if both_ways else 1, links(chip, collective, coordinates))
+    return 2 if both_ways and _between_neighbours(chip, collective, coordinates) else 1
+
+
+def _between_neighbours(chip: Tpu, permute: Collective, coordinates: Coordinates) -> bool:
+    places = np.array(coordinates)
+    shape = places.max(axis=0) + 1
+    senders, receivers = np.array(sorted(permute.pairs)).T
+    apart = np.abs(places[senders] - places[receivers])
+    links_between = np.where(chip.rings(shape.tolist()), np.minimum(apart, shape - apart), apart).sum(axis=1)
+    return bool((links_between == 1).all())
