@@ -158,13 +158,13 @@ def _bytes_moved(name: str, measured: Measured) -> int:
 
 
 def _tpu_table(compiled: Sequence[Compiled]) -> str:
-    header = ("", "discounts", "sequential steps", "flops", "bytes accessed", "bytes that must move", "temporaries")
+    header = ("", "form", "sequential steps", "flops", "bytes accessed", "bytes that must move", "temporaries")
     return grid(
         header,
         [
             (
                 f"[{one.shape[0]}, {one.shape[1]}]",
-                one.discounts,
+                one.form,
                 f"{one.steps:,}",
                 f"{one.flops / 1e6:.3g} M",
                 f"{one.bytes_accessed / 1e6:.3g} MB",
