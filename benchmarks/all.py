@@ -89,10 +89,11 @@ def collect(benchmark: Benchmark, runs: Path, run: Callable[[Benchmark, Path], i
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).unlink(missing_ok=True)
     code = run(benchmark, log)
-    if code or not (folder / FILE).exists():
+    goals = read_goals(folder) if (folder / FILE).exists() else []
+    if code or not goals:
         note = f"it ended with exit code {code}{'' if code else ' and no goals'}; see {log}"
-        return [Goal(benchmark.name, "all goals", note=note)]
-    return read_goals(folder)
+        return [*goals, Goal(benchmark.name, "the rest" if goals else "all goals", note=note)]
+    return goals
 
 
 def run(benchmark: Benchmark, log: Path) -> int:

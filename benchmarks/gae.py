@@ -73,11 +73,12 @@ def benchmark(
             check_agreement(functions, dtype)  # afterwards, so that the first call is the one that is timed
             results.append(measured)
         found += goals(measured, {name: missing[name] for name in members if name in missing})
-    report = f"{describe()}\n\n{markdown(results, found, compile_for_tpu(shapes))}"
     write_goals(output, found)
-    (output / "report.md").write_text(report, encoding="utf-8")
     (output / "times.json").write_text(json.dumps([times(measured) for measured in results], indent=1))
     save_figure(times_figure(results), output / "times.png")
+    # Last, since libtpu may end the process.
+    report = f"{describe()}\n\n{markdown(results, found, compile_for_tpu(shapes))}"
+    (output / "report.md").write_text(report, encoding="utf-8")
     return report
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import os
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,7 +10,6 @@ from typing import Any, NamedTuple
 TOPOLOGY = "v5p:2x4x4"
 """The smallest slice whose description is asked for; the program is compiled for one chip of it."""
 ONE, BY_STEP, TOKENS = FORMS = ("one discount", "a discount a step", "tokens")
-MISSING = "No TPU report: the package libtpu is not installed (it needs Python 3.12 or newer and Linux)."
 
 
 class Compiled(NamedTuple):
@@ -37,21 +34,21 @@ class Compiled(NamedTuple):
     temporaries: int
 
 
-def compile_for_tpu(shapes: Sequence[tuple[int, int]]) -> list[Compiled] | None:
+def compile_for_tpu(shapes: Sequence[tuple[int, int]]) -> list[Compiled] | str:
     """Compiles gae of float32 for one v5p chip, with one discount and with one for every step, and token_gae.
 
     Returns:
-        Three reports a shape; None if libtpu is not installed.
+        Three reports a shape; or why there are none, in a sentence.
     """
-    if importlib.util.find_spec("libtpu") is None:
-        return None
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-    from jax.experimental import topologies
     from jax.sharding import SingleDeviceSharding
 
-    chip = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices[0]
-    sharding = SingleDeviceSharding(chip)
-    return [_compile(shape, form, sharding) for shape in shapes for form in FORMS]
+    from agentprm_jax.training.planning.programs import tpu_devices
+
+    try:
+        sharding = SingleDeviceSharding(tpu_devices(TOPOLOGY)[0])
+        return [_compile(shape, form, sharding) for shape in shapes for form in FORMS]
+    except (RuntimeError, ValueError) as error:  # of libtpu's, or of a program whose loops cannot be read
+        return f"Nothing was compiled: {error}"
 
 
 def sequential_steps(program: str) -> int:

@@ -17,15 +17,27 @@ def test_every_benchmark_is_a_file_that_writes_goals():
         assert "write_goals" in called, benchmark.name
 
 
-def test_goals_are_those_of_this_run(tmp_path):
-    def writes(benchmark: Benchmark, log: pathlib.Path) -> int:
-        write_goals(tmp_path / benchmark.name, [MET])
-        return 0
+def writer(folder: pathlib.Path, goals: list[Goal], code: int = 0):
+    """A run of a benchmark that writes these goals below a folder."""
 
-    assert collect(Benchmark("b"), tmp_path, writes) == [MET]
+    def run(benchmark: Benchmark, log: pathlib.Path) -> int:
+        write_goals(folder / benchmark.name, goals)
+        return code
+
+    return run
+
+
+def test_goals_are_those_of_this_run(tmp_path):
+    assert collect(Benchmark("b"), tmp_path, writer(tmp_path, [MET])) == [MET]
     (stale,) = collect(Benchmark("b"), tmp_path, lambda benchmark, log: 0)
     assert stale.verdict == "not measured"
     assert "exit code 0 and no goals" in stale.measured
+
+
+def test_goals_that_were_written_before_a_failure_stay_beside_it(tmp_path):
+    found = collect(Benchmark("b"), tmp_path, writer(tmp_path, [MET, MISSED], code=3))
+    assert found[:2] == [MET, MISSED]
+    assert found[2].measured == f"it ended with exit code 3; see {tmp_path / 'b.log'}"
 
 
 def test_a_benchmark_that_fails_is_a_row_that_names_its_log(tmp_path):

@@ -76,6 +76,30 @@ def test_the_token_form_is_held_against_adding_in_every_dtype(tmp_path):
     ]
 
 
+def test_a_failure_of_libtpu_costs_no_goal_and_is_reported(tmp_path, capsys, monkeypatch):
+    from agentprm_jax.training.planning import programs
+
+    def fail(topology):
+        raise RuntimeError("libtpu is in use by another process.")
+
+    monkeypatch.setattr(programs, "tpu_devices", fail)
+    main(BenchGaeConfig(tmp_path, shapes=("8x4",), implementations=(ADD, OURS), repeats=2, seconds=1))
+    assert "Nothing was compiled: libtpu is in use by another process." in capsys.readouterr().out
+    assert [goal.value is None for goal in read_goals(tmp_path)] == [False]
+
+
+def test_goals_are_written_before_libtpu_can_end_the_process(tmp_path, monkeypatch):
+    import gae
+
+    def end(shapes):
+        raise SystemExit(1)
+
+    monkeypatch.setattr(gae, "compile_for_tpu", end)
+    with pytest.raises(SystemExit):
+        main(BenchGaeConfig(tmp_path, shapes=("8x4",), implementations=(ADD, OURS), repeats=2, seconds=1))
+    assert len(read_goals(tmp_path)) == 1
+
+
 def test_every_form_has_a_row_in_the_table_of_compiled_programs():
     rows = [Compiled((8, 4), form, 1e6, 2e6, 3_000_000, 4, 5_000_000) for form in (ONE, BY_STEP, TOKENS)]
     lines = markdown([], [], rows).splitlines()[-3:]
