@@ -3,7 +3,6 @@
 Commands:
 
     uv run benchmarks/all.py
-    uv run --group bench --group torch --group tpu benchmarks/all.py
     uv run benchmarks/all.py --only gae training
     uv run benchmarks/all.py --resume
 
@@ -11,12 +10,16 @@ Each runs in a process of its own, alone, with all it prints in runs/benchmarks/
 runs/benchmarks/goals.md as well, anew after every benchmark. `--resume` goes on after an interruption: it takes over
 what the same commit measured, and runs what is left.
 
-Goals that need a package that is not installed stay in the table and say so, as do those of a benchmark that failed.
-Where uv does not find torch, install it by pip and run the file with that Python.
+Many goals compare with packages of the dependency groups `bench`, `torch` and `tpu`. Where they are missing and uv
+started this file, it starts itself again with them. Goals that need a package that cannot be had stay in the table and
+say so, as do those of a benchmark that failed. Where uv does not find torch, install it by pip and run the file with
+that Python.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -35,6 +38,14 @@ from agentprm_jax.reporting.provenance import git_commit
 
 FOLDER = Path(__file__).parent
 FINISHED = "finished.json"
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "bench": ("rlax", "numba", "torchrl"),
+    "torch": ("torch", "accelerate", "peft"),
+    "tpu": ("libtpu",),
+}
+"""Dependency groups that goals need, and modules by which they are known to be there."""
+RESTARTED = "AGENTPRM_BENCHMARKS_RESTARTED"
+"""Variable of the environment that is set where the groups were asked for already."""
 
 
 class Benchmark(NamedTuple):
@@ -44,6 +55,8 @@ class Benchmark(NamedTuple):
     """The file without `.py`."""
     arguments: tuple[str, ...] = ()
     """Beside the defaults."""
+    groups: tuple[str, ...] = ()
+    """Dependency groups without which goals are not measured."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -54,13 +67,13 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 BENCHMARKS = (
-    Benchmark("gae"),
-    Benchmark("sampling", ("--models", "random", "smollm2")),
+    Benchmark("gae", groups=("bench", "tpu")),
+    Benchmark("sampling", ("--models", "random", "smollm2"), groups=("torch",)),
     Benchmark("search"),
-    Benchmark("training"),
+    Benchmark("training", groups=("torch",)),
     Benchmark("quickstart_time"),
     Benchmark("environments"),
-    Benchmark("pods"),
+    Benchmark("pods", groups=("tpu",)),
     Benchmark("loading"),
     Benchmark("loading_data"),
 )
@@ -162,6 +175,45 @@ def summary(goals: Sequence[Goal]) -> str:
     return ", ".join(f"{count} {verdict.strip('*')}" for verdict, count in counts.items()) + "."
 
 
+def needed_groups(benchmarks: Sequence[Benchmark]) -> list[str]:
+    """Dependency groups without which some goals of these benchmarks are not measured."""
+    return [group for group in MODULES if any(group in benchmark.groups for benchmark in benchmarks)]
+
+
+def is_here(group: str) -> bool:
+    """Whether all modules of a dependency group can be imported."""
+    return all(importlib.util.find_spec(module) for module in MODULES[group])
+
+
+def command_with(groups: Sequence[str], uv: str = "uv") -> list[str]:
+    """The start of a command that uv runs with this version of Python and these dependency groups."""
+    version = ".".join(map(str, sys.version_info[:2]))
+    return [uv, "run", "--python", version, *(word for group in groups for word in ("--group", group))]
+
+
+def restart(groups: Sequence[str], environment: Mapping[str, str]) -> list[str] | None:
+    """What to start this with again, so that it has the groups; None where uv did not start it, or was asked before."""
+    if "UV" not in environment or RESTARTED in environment:
+        return None
+    return command_with(groups, environment["UV"])
+
+
+def get_groups(groups: Sequence[str]) -> None:
+    """Becomes a process that has the groups; returns if all are here, or if they cannot be had, which it says."""
+    missing = [group for group in groups if not is_here(group)]
+    if not missing:
+        return
+    print(f"Missing: modules of the dependency groups {', '.join(missing)}.", flush=True)
+    command = restart(groups, os.environ)
+    if command:
+        print(f"Starting again with `{' '.join(command)}`.", flush=True)
+        if not subprocess.run([*command, "python", "-c", ""], check=False).returncode:
+            os.execve(command[0], [*command, *sys.argv], {**os.environ, RESTARTED: "yes"})
+    words = " ".join([*command_with(groups), *sys.argv])
+    print(f"Goals that need them will not be measured; where uv finds them, they are by `{words}`.", flush=True)
+
+
 if __name__ == "__main__":
     settings = tyro.cli(AllConfig, description=__doc__)
+    get_groups(needed_groups(settings.benchmarks))
     run_command(main, settings, f"What was measured stands in {RUNS / 'goals.md'}; the same with --resume goes on.")

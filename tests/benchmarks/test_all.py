@@ -2,17 +2,23 @@
 
 import ast
 import pathlib
+import sys
+import tomllib
 
 import all as benchmarks
 import pytest
 from all import (
     BENCHMARKS,
     FOLDER,
+    MODULES,
+    RESTARTED,
     AllConfig,
     Benchmark,
     collect,
     finished,
     main,
+    needed_groups,
+    restart,
     run,
     summary,
 )
@@ -103,6 +109,21 @@ def test_code_that_no_commit_holds_is_not_resumed(monkeypatch, commit):
     monkeypatch.setattr(benchmarks, "git_commit", lambda folder: commit)
     with pytest.raises(ValueError, match="--resume must run a commit without changes"):
         main(AllConfig(resume=True))
+
+
+def test_needed_groups_are_dependency_groups_of_the_project():
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
+    assert set(needed_groups(BENCHMARKS)) == set(MODULES)
+    assert set(MODULES) <= set(project["dependency-groups"])
+    assert needed_groups([Benchmark("b", groups=("tpu", "bench")), Benchmark("c")]) == ["bench", "tpu"]
+
+
+def test_what_uv_started_is_started_again_once_with_the_groups_and_this_python():
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    command = ["/bin/uv", "run", "--python", python, "--group", "bench", "--group", "tpu"]
+    assert restart(["bench", "tpu"], {"UV": "/bin/uv"}) == command
+    assert restart(["bench", "tpu"], {"UV": "/bin/uv", RESTARTED: "yes"}) is None
+    assert restart(["bench", "tpu"], {}) is None
 
 
 def test_a_benchmark_that_fails_is_a_row_that_names_its_log(tmp_path):
