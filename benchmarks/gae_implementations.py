@@ -183,12 +183,14 @@ IMPLEMENTATIONS: Mapping[str, Callable[[Case, str], Call]] = {
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "JAX": (ADD, OURS, OURS_BY_STEP, "rlax"),
+    "tokens": (ADD, OURS_TOKENS),
     "torch": (OURS, OURS_BY_STEP, "TRL", "OpenRLHF", "verl", "torchrl"),
     "numba": (OURS, OURS_BY_STEP, "numba", "numba, all cores"),
-    "tokens": (OURS_TOKENS, "verl, tokens"),
+    "tokens, torch": (OURS_TOKENS, "verl, tokens"),
 }
-"""Who takes turns with whom. In one group with torch and numba, adding two arrays of [4096, 32] took several times as
-long as without them: so JAX is measured first, before either is loaded, and each of them beside ours alone."""
+"""Who takes turns with whom, in this order. In one group with torch and numba, adding two arrays of [4096, 32] took
+several times as long as without them: so JAX is measured first, before either is loaded, and each of them beside ours
+alone."""
 
 ANY_DTYPE = (ADD, *OWN)
 """Those that are measured with other inputs than float32 as well; the others would compute in that precision."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from gae_implementations import ADD, GROUPS, OURS, OURS_BY_STEP, OWN
-from gae_tpu import MISSING, Compiled
+from gae_tpu import Compiled
 from goals import Goal, Side, goals_table, grid, ratio_goal, show_ratio
 from measuring import Timing, paired_ratio
 
@@ -64,11 +64,11 @@ def goals(measured: Measured, missing: Mapping[str, str]) -> list[Goal]:
     return found
 
 
-def markdown(results: Sequence[Measured], found: Iterable[Goal], tpu: Sequence[Compiled] | None) -> str:
-    """The whole report."""
+def markdown(results: Sequence[Measured], found: Iterable[Goal], tpu: Sequence[Compiled] | str) -> str:
+    """The whole report; `tpu` may be the reason why nothing was compiled."""
     parts = [f"### {measured.title}, {measured.group}\n\n{grid(HEADER, _rows(measured))}" for measured in results]
     parts.append(f"### Goals\n\n{goals_table(found)}")
-    parts.append(f"### Compiled for a TPU v5p chip\n\n{_tpu_table(tpu) if tpu is not None else MISSING}")
+    parts.append(f"### Compiled for a TPU v5p chip\n\n{tpu if isinstance(tpu, str) else _tpu_table(tpu)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -158,13 +158,13 @@ def _bytes_moved(name: str, measured: Measured) -> int:
 
 
 def _tpu_table(compiled: Sequence[Compiled]) -> str:
-    header = ("", "discounts", "sequential steps", "flops", "bytes accessed", "bytes that must move", "temporaries")
+    header = ("", "form", "sequential steps", "flops", "bytes accessed", "bytes that must move", "temporaries")
     return grid(
         header,
         [
             (
                 f"[{one.shape[0]}, {one.shape[1]}]",
-                one.discounts,
+                one.form,
                 f"{one.steps:,}",
                 f"{one.flops / 1e6:.3g} M",
                 f"{one.bytes_accessed / 1e6:.3g} MB",

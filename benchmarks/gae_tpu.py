@@ -1,18 +1,15 @@
-"""What gae becomes on a TPU chip, without one: compiled ahead of time by libtpu."""
+"""What gae and token_gae become on a TPU chip, without one: compiled ahead of time by libtpu."""
 
 from __future__ import annotations
 
 import functools
-import importlib.util
-import os
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 TOPOLOGY = "v5p:2x4x4"
 """The smallest slice whose description is asked for; the program is compiled for one chip of it."""
-ONE, BY_STEP = "one", "a step"
-MISSING = "No TPU report: the package libtpu is not installed (it needs Python 3.12 or newer and Linux)."
+ONE, BY_STEP, TOKENS = FORMS = ("one discount", "a discount a step", "tokens")
 
 
 class Compiled(NamedTuple):
@@ -20,42 +17,38 @@ class Compiled(NamedTuple):
 
     Attributes:
         shape: rows and steps.
-        discounts: `one`, or `a step` where every step has its own.
+        form: one of FORMS.
         flops: floating-point operations.
         bytes_accessed: bytes read and written by all operations, those that stay on the chip included.
+        least_bytes: what any program must move, its inputs and the advantages.
         steps: iterations of all loops together, which come one after the other.
         temporaries: bytes of memory beside inputs and outputs.
     """
 
     shape: tuple[int, int]
-    discounts: str
+    form: str
     flops: float
     bytes_accessed: float
+    least_bytes: int
     steps: int
     temporaries: int
 
-    @property
-    def least_bytes(self) -> int:
-        """What any program must move: rewards, values and a discount for every step in, advantages out."""
-        rows, steps = self.shape
-        return 4 * rows * ((3 if self.discounts == ONE else 4) * steps + 1)
 
-
-def compile_for_tpu(shapes: Sequence[tuple[int, int]]) -> list[Compiled] | None:
-    """Compiles gae of float32 for one v5p chip, with one discount and with one for every step.
+def compile_for_tpu(shapes: Sequence[tuple[int, int]]) -> list[Compiled] | str:
+    """Compiles gae of float32 for one v5p chip, with one discount and with one for every step, and token_gae.
 
     Returns:
-        Two reports a shape; None if libtpu is not installed.
+        Three reports a shape; or why there are none, in a sentence.
     """
-    if importlib.util.find_spec("libtpu") is None:
-        return None
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-    from jax.experimental import topologies
     from jax.sharding import SingleDeviceSharding
 
-    chip = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGY).devices[0]
-    sharding = SingleDeviceSharding(chip)
-    return [_compile(shape, discounts, sharding) for shape in shapes for discounts in (ONE, BY_STEP)]
+    from agentprm_jax.training.planning.programs import tpu_devices
+
+    try:
+        sharding = SingleDeviceSharding(tpu_devices(TOPOLOGY)[0])
+        return [_compile(shape, form, sharding) for shape in shapes for form in FORMS]
+    except (RuntimeError, ValueError) as error:  # of libtpu's, or of a program whose loops cannot be read
+        return f"Nothing was compiled: {error}"
 
 
 def sequential_steps(program: str) -> int:
@@ -78,25 +71,36 @@ def sequential_steps(program: str) -> int:
     return total
 
 
-def _compile(shape: tuple[int, int], discounts: str, sharding: Any) -> Compiled:
+def _compile(shape: tuple[int, int], form: str, sharding: Any) -> Compiled:
     import jax
-    import jax.numpy as jnp
-    from gae_implementations import GAMMA, LAM
 
-    from agentprm_jax.numerics.targets import gae
-
-    rows, steps = shape
-    arrays = [jax.ShapeDtypeStruct((rows, n), jnp.float32, sharding=sharding) for n in (steps, steps + 1, steps)]
-    function = functools.partial(gae, lam=LAM)
-    if discounts == ONE:
-        function, arrays = functools.partial(function, discounts=GAMMA), arrays[:2]
+    function, arrays = _program(shape, form, sharding)
     compiled: Any = jax.jit(function).lower(*arrays).compile()
     costs = compiled.cost_analysis()
     return Compiled(
         shape,
-        discounts,
+        form,
         costs["flops"],
         costs["bytes accessed"],
+        sum(array.size * array.dtype.itemsize for array in (*arrays, jax.eval_shape(function, *arrays))),
         sequential_steps(compiled.as_text()),
         compiled.memory_analysis().temp_size_in_bytes,
     )
+
+
+def _program(shape: tuple[int, int], form: str, sharding: Any) -> tuple[Any, list[Any]]:
+    """A function, and arrays of float32, and booleans for which tokens act, as it takes them."""
+    import jax
+    import jax.numpy as jnp
+    from gae_implementations import GAMMA, LAM
+
+    from agentprm_jax.numerics.targets import gae, token_gae
+
+    rows, steps = shape
+    numbers, values = (jax.ShapeDtypeStruct((rows, n), jnp.float32, sharding=sharding) for n in (steps, steps + 1))
+    acts = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=sharding)
+    return {
+        ONE: (functools.partial(gae, discounts=GAMMA, lam=LAM), [numbers, values]),
+        BY_STEP: (functools.partial(gae, lam=LAM), [numbers, values, numbers]),
+        TOKENS: (functools.partial(token_gae, gamma=GAMMA, lam=LAM), [numbers, numbers, acts]),
+    }[form]

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 from bench_gae import BenchGaeConfig, main
 from gae import check_agreement
-from gae_implementations import ADD, GROUPS, IMPLEMENTATIONS, OURS, OURS_BY_STEP
-from gae_report import Measured, goals
-from gae_tpu import sequential_steps
+from gae_implementations import ADD, GROUPS, IMPLEMENTATIONS, OURS, OURS_BY_STEP, OURS_TOKENS, OWN
+from gae_report import Measured, goals, markdown
+from gae_tpu import BY_STEP, ONE, TOKENS, Compiled, compile_for_tpu, sequential_steps
 from goals import read_goals
 from measuring import Timing
 
@@ -56,10 +56,67 @@ def test_a_missing_package_is_named_in_its_goal_and_the_rest_is_measured(tmp_pat
     assert f"| {OURS} |" in printed
 
 
-def test_every_implementation_is_in_a_group_and_only_ours_in_several():
+def test_every_implementation_is_in_a_group_and_only_ours_and_adding_in_several():
     counts = Counter(name for group in GROUPS.values() for name in group)
     assert set(counts) == set(IMPLEMENTATIONS)
-    assert [name for name, count in counts.items() if count > 1] == [OURS, OURS_BY_STEP]
+    assert {name for name, count in counts.items() if count > 1} == {ADD, *OWN}
+
+
+def test_each_of_ours_is_held_against_adding_before_torch_and_numba_are_loaded():
+    with_adding = [ADD in group for group in GROUPS.values()]
+    assert with_adding == sorted(with_adding, reverse=True)
+    assert {name for group in GROUPS.values() if ADD in group for name in group} == {ADD, *OWN, "rlax"}
+
+
+def test_the_token_form_is_held_against_adding_in_every_dtype(tmp_path):
+    dtypes, names = ("float32", "bfloat16"), (ADD, OURS_TOKENS)
+    main(BenchGaeConfig(tmp_path, shapes=("8x4",), dtypes=dtypes, implementations=names, repeats=2, seconds=1))
+    assert [goal.words for goal in read_goals(tmp_path)] == [
+        f"[8, 4] {dtype}, tokens, of adding two arrays: at most 2 times" for dtype in dtypes
+    ]
+
+
+def test_a_failure_of_libtpu_costs_no_goal_and_is_reported(tmp_path, capsys, monkeypatch):
+    from agentprm_jax.training.planning import programs
+
+    def fail(topology):
+        raise RuntimeError("libtpu is in use by another process.")
+
+    monkeypatch.setattr(programs, "tpu_devices", fail)
+    main(BenchGaeConfig(tmp_path, shapes=("8x4",), implementations=(ADD, OURS), repeats=2, seconds=1))
+    assert "Nothing was compiled: libtpu is in use by another process." in capsys.readouterr().out
+    assert [goal.value is None for goal in read_goals(tmp_path)] == [False]
+
+
+def test_goals_are_written_before_libtpu_can_end_the_process(tmp_path, monkeypatch):
+    import gae
+
+    def end(shapes):
+        raise SystemExit(1)
+
+    monkeypatch.setattr(gae, "compile_for_tpu", end)
+    with pytest.raises(SystemExit):
+        main(BenchGaeConfig(tmp_path, shapes=("8x4",), implementations=(ADD, OURS), repeats=2, seconds=1))
+    assert len(read_goals(tmp_path)) == 1
+
+
+def test_every_form_has_a_row_in_the_table_of_compiled_programs():
+    rows = [Compiled((8, 4), form, 1e6, 2e6, 3_000_000, 4, 5_000_000) for form in (ONE, BY_STEP, TOKENS)]
+    lines = markdown([], [], rows).splitlines()[-3:]
+    assert lines == [f"| [8, 4] | {form} | 4 | 1 M | 2 MB | 3 MB | 5 MB |" for form in (ONE, BY_STEP, TOKENS)]
+
+
+@pytest.mark.slow
+def test_every_form_moves_at_least_its_inputs_and_its_advantages():
+    pytest.importorskip("libtpu", reason="libtpu comes with the dependency group tpu")
+    compiled = {one.form: one for one in compile_for_tpu([(64, 32)])}
+    numbers = 4 * 64 * 32
+    assert {form: one.least_bytes for form, one in compiled.items()} == {
+        ONE: 3 * numbers + 4 * 64,
+        BY_STEP: 4 * numbers + 4 * 64,
+        TOKENS: 3 * numbers + 64 * 32,
+    }
+    assert {form: one.steps for form, one in compiled.items()} == {ONE: 0, BY_STEP: 32, TOKENS: 32}
 
 
 def test_other_advantages_are_not_compared():

@@ -1,4 +1,4 @@
-"""Computes advantages on one and on eight fake devices; prints what they share as JSON. Started by test_sharded_gae."""
+"""Computes advantages on one and on eight fake devices; prints how they differ as JSON. Started by test_sharded_gae."""
 
 import functools
 import json
@@ -34,15 +34,39 @@ def elements(shape):
 def compare(mesh, shape, spec, values_spec, form):
     """Largest difference between eight devices and one, what is communicated, and how the result lies."""
     function, arrays, specs = FORMS[form](shape, spec, values_spec)
-    one = np.asarray(jax.jit(function)(*arrays))
+    one = jax.jit(function)(*arrays)
     placed = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arrays, specs, strict=True)]
     compiled = jax.jit(function, out_shardings=NamedSharding(mesh, spec)).lower(*placed).compile()
     eight = compiled(*placed)
     return {
-        "difference": float(np.abs(np.asarray(eight) - one).max()),
+        "difference": difference(eight, one),
         "collectives": collectives(compiled.as_text()),
         "shard": list(eight.addressable_shards[0].data.shape),
     }
+
+
+def mapped_rows(mesh, shape, form):
+    """Largest difference between advantages of rows that are spread by `jax.shard_map` and of all rows at once."""
+    rows = PartitionSpec("batch")
+    function, arrays, specs = FORMS[form](shape, rows, rows)
+    inside = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=rows)
+    return difference(jax.jit(inside)(*arrays), jax.jit(function)(*arrays))
+
+
+def mapped_input(mesh, shape, name):
+    """The same of rows on every device, where one input of gae differs between devices and they share the others."""
+    inputs = [*discounts_of_steps(shape, None, None)[1], np.float32(0.95)]
+    own = INPUTS.index(name)
+    inputs[own] = np.multiply.outer(np.linspace(0.5, 1, mesh.size, dtype=np.float32), inputs[own])
+    specs = tuple(PartitionSpec("batch") if i == own else PartitionSpec() for i in range(len(inputs)))
+    each = jax.vmap(gae, in_axes=[0 if i == own else None for i in range(len(inputs))])
+    inside = jax.shard_map(each, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("batch"))
+    return difference(jax.jit(inside)(*inputs), jax.jit(each)(*inputs))
+
+
+def difference(one, other):
+    """Largest difference between two arrays, which may lie differently."""
+    return float(np.abs(np.asarray(one) - np.asarray(other)).max())
 
 
 def discounts_of_steps(shape, spec, values_spec):
@@ -70,10 +94,14 @@ def numbers(shape):
     return tuple(rng.normal(size=size).astype(np.float32) for size in (shape, (shape[0], shape[1] + 1)))
 
 
+LENGTHS = (32, 2048)
+INPUTS = ("rewards", "values", "discounts", "lambda")
 FORMS = {"discounts of steps": discounts_of_steps, "one discount": one_discount, "tokens": tokens}
 
 
 if __name__ == "__main__":
     devices = Mesh(np.array(jax.devices()), ("batch",), axis_types=(AxisType.Auto,))
     cases = {f"{name}, {form}": compare(devices, *case, form) for name, case in CASES.items() for form in FORMS}
-    print(json.dumps(cases))
+    inside = {f"{steps}, {form}": mapped_rows(devices, (16, steps), form) for steps in LENGTHS for form in FORMS}
+    shared = {f"{steps}, {name}": mapped_input(devices, (4, steps), name) for steps in LENGTHS for name in INPUTS}
+    print(json.dumps({"jit": cases, "shard_map": inside | shared}))

@@ -16,11 +16,16 @@ FORMS = ("discounts of steps", "one discount", "tokens")
 
 
 @pytest.fixture(scope="module")
-def cases():
+def printed():
     devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
     result = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, check=False, env=devices)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def cases(printed):
+    return printed["jit"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -47,3 +52,9 @@ def test_blocks_of_time_on_different_devices_exchange_one_number_of_each_kind_a_
     sizes = [size for _, size in cases[f"time, {form}"]["collectives"]]
     assert 0 < max(sizes) <= blocks
     assert sum(sizes) <= 4 * blocks
+
+
+@pytest.mark.parametrize("case", [*FORMS, "rewards", "values", "discounts", "lambda"])
+@pytest.mark.parametrize("steps", [32, 2048])
+def test_advantages_inside_shard_map_are_those_outside_whatever_the_devices_share(printed, steps, case):
+    assert printed["shard_map"][f"{steps}, {case}"] <= 1e-5

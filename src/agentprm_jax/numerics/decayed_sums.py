@@ -24,7 +24,7 @@ def decayed_sums(
     """
     length = errors.shape[0]
     if length <= LONGEST_WALK:
-        return _walk(errors, discounts, lam, jnp.float32(0))
+        return _walk(errors, discounts, lam, _start(0, errors[:0] + discounts[:0] * lam))
     padding = (0, -length % BLOCK)
     cut_errors, cut_discounts = (jnp.pad(array, padding).reshape(-1, BLOCK) for array in (errors, discounts))
     sums, products = jax.vmap(_summary, in_axes=(0, 0, None))(cut_errors, cut_discounts, lam)
@@ -98,5 +98,11 @@ def _summary(
         decay = discount * lam
         return (error + discounted(total, decay), discounted(product, decay)), None
 
-    start = (jnp.float32(0), jnp.float32(1))
+    decays = discounts[:0] * lam
+    start = (_start(0, errors[:0] + decays), _start(1, decays))
     return jax.lax.scan(backward, start, (errors, discounts), reverse=True)[0]
+
+
+def _start(number: int, like: Float32[Array, "0"]) -> Float32[Array, ""]:
+    """The first carry of a scan, which must vary over the mesh axes of `jax.shard_map` over which `like` does."""
+    return jnp.full_like(like, number, shape=())
