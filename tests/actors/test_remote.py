@@ -373,11 +373,12 @@ def test_a_refused_actor_asks_the_server_again_when_it_is_asked_again(actor, cha
     assert len(one.act(TALKS[:1])) == 1
 
 
-def test_a_missing_key_is_named_when_the_server_wants_one(actor, chat_server, monkeypatch):
+def test_a_missing_key_is_named_when_the_server_wants_one_and_what_was_sent_instead(actor, chat_server, monkeypatch):
     monkeypatch.delenv("SOME_KEY", raising=False)
     chat_server.script = [failed(401)]
-    with pytest.raises(ActorRefused, match="variable SOME_KEY, which is not set"):
+    with pytest.raises(ActorRefused, match="variable SOME_KEY, which is not set or empty, so the word 'none' was sent"):
         actor(api_key_variable="SOME_KEY").act(TALKS[:1])
+    assert chat_server.headers[0]["Authorization"] == "Bearer none"
 
 
 def test_a_port_where_nobody_listens_is_named(actor):

@@ -22,6 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("A remote actor needs the package 'openai': install agentprm-jax[remote].") from error
 
+_NO_KEY = "none"  # the client insists on sending a key
 _PASSING = frozenset({408, 409, 425, 429})  # and all from 500 on
 _FOR_ALL = frozenset({401, 403, 404})
 _REFUSED_IN_A_ROW = 5  # conversations: with an expired key all are refused, while a text that is not allowed is one
@@ -89,7 +90,7 @@ class RemoteActor:
         self.config = config
         self._key = os.environ.get(config.api_key_variable, "")
         self._client = openai.AsyncOpenAI(
-            api_key=self._key or "none", base_url=config.base_url, max_retries=0, timeout=None
+            api_key=self._key or _NO_KEY, base_url=config.base_url, max_retries=0, timeout=None
         )
         self._runner = asyncio.Runner()
         self._usage = Usage()
@@ -276,7 +277,7 @@ class RemoteActor:
 
     def _refused(self, reason: str) -> str:
         variable = self.config.api_key_variable
-        state = "is set" if self._key else "is not set, so no key was sent"
+        state = "is set" if self._key else f"is not set or empty, so the word {_NO_KEY!r} was sent as the key"
         since = (
             f" It has answered before, and has now refused {len(self._refused_since)} different conversations in a "
             "row, so no more are sent; what was finished is kept."
