@@ -76,6 +76,18 @@ def test_a_bad_line_stops_with_its_place_or_is_skipped_and_counted(agentprm, fil
     assert "refused: " in said
 
 
+def test_a_row_that_carries_no_scale_to_divide_by_is_named_or_skipped(agentprm, tmp_path):
+    bad = {**ROWS["agentgym"][0], "agentprm": '{"reward_scale": 0}'}
+    source, output = put(tmp_path, "agentgym", [ROWS["agentgym"][0], bad]), tmp_path / "out.jsonl"
+    words = ("convert", source, output, "--from", "agentgym", "--to", "native")
+    status, said = agentprm(*words)
+    assert (status, "line 2, field `agentprm.reward_scale`" in said) == (1, True)
+    status, said = agentprm(*words, "--refused", "skip")
+    assert (status, "2 read as agentgym, 1 written" in said) == (0, True)
+    said = agentprm(*words, "--reward-scale", "0", "--overwrite")[1]
+    assert "takes a finite number above 0 as reward_scale, got 0.0" in said
+
+
 def test_what_the_other_format_cannot_hold_stops_or_is_skipped_and_counted(agentprm, file, tmp_path, trajectories):
     output = tmp_path / "out.jsonl"
     lines = file.read_text().splitlines()
