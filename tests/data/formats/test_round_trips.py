@@ -76,6 +76,13 @@ def test_a_reward_on_a_scale_is_written_on_that_scale_and_comes_back(tmp_path, n
     assert read_format(name, tmp_path / file_name(name)) == read
 
 
+@pytest.mark.parametrize("kept", [0, -1, True, "100", 10**400])
+def test_a_trajectory_that_keeps_something_else_than_a_scale_is_written_on_none(tmp_path, kept):
+    written = trajectory(outcome=0.5, extra={"reward_scale": kept})
+    assert through(tmp_path, "agentgym", [written]) == [written]
+    assert get(tmp_path / "some.jsonl", "agentgym")[0]["reward"] == 0.5
+
+
 def test_a_writer_may_be_told_the_scale(tmp_path):
     written = trajectory(outcome=0.83)
     assert through(tmp_path, "agentgym", [written], reward_scale=100) == [written]

@@ -17,6 +17,7 @@ only, which become trajectories without messages that have not paid anything yet
 
 import math
 import re
+import sys
 from typing import Any
 
 import msgspec
@@ -134,7 +135,9 @@ def reward_scale(trajectory: Trajectory, options: Options) -> float:
     if options.reward_scale is not None:
         return options.reward_scale
     kept = trajectory.extra.get(_SCALE)
-    return float(kept) if isinstance(kept, int | float) and kept > 0 and not isinstance(kept, bool) else 1.0
+    if isinstance(kept, int | float) and not isinstance(kept, bool) and 0.0 < kept <= sys.float_info.max:
+        return float(kept)
+    return 1.0
 
 
 def _episode(row: Row, options: Options, form: str, task: str, outcome: float, extra: dict[str, Any]) -> Trajectory:
