@@ -126,6 +126,21 @@ def test_what_the_other_format_cannot_hold_stops_or_is_skipped_and_counted(agent
     assert "and 3 more" in said
 
 
+def test_a_score_that_a_rollout_cannot_hold_is_skipped_and_counted(agentprm, file, tmp_path):
+    lines = file.read_text().splitlines()
+    odd = json.loads(lines[0])
+    odd["messages"] = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "y", "action": True, "extra": {"score": True}},
+    ] * 2
+    odd["rewards"], odd["scores"] = [0.0, 0.0], {}
+    good = odd | {"id": "good", "messages": [*odd["messages"][:1], {**odd["messages"][1], "extra": {}}] * 2}
+    file.write_text("\n".join([json.dumps(odd), json.dumps(good)]) + "\n")
+    words = ("convert", file, tmp_path / "out", "--from", "native", "--to", "cornell-rollout", "--refused", "skip")
+    status, said = agentprm(*words)
+    assert (status, "2 read as native, 1 written" in said, f"Trajectory {odd['id']} cannot" in said) == (0, True, True)
+
+
 def test_an_output_that_would_be_empty_is_not_written(agentprm, file, tmp_path):
     output = tmp_path / "out.jsonl"
     status, said = agentprm("convert", file, output, "--from", "native", "--to", "trl", "--refused", "skip")

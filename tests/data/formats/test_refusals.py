@@ -191,6 +191,23 @@ UNHOLDABLE = [
     ("agentgym-rl", trajectory(task="babyai"), "it holds the number of the task, and 'babyai' ends in none"),
     ("cornell-rollout", trajectory(messages=[Message("system", "?")], rewards=[], outcome=0.0), "is of the system"),
     ("cornell-rollout", NOTHING, "there is no step"),
+    *(
+        (
+            "cornell-rollout",
+            trajectory(
+                messages=[
+                    Message("user", "x"),
+                    Message("assistant", "y", True, {"score": score}),
+                    *trajectory(1).messages,
+                ]
+            ),
+            f"the score of step 0 should be a number{expected}, got {got}",
+        )
+        for score, expected, got in [
+            (True, "", "true"),
+            (2**53 + 1, " that a float can hold (the nearest is 9007199254740992.0)", "9007199254740993"),
+        ]
+    ),
     (
         "cornell-rollout",
         trajectory(messages=[*trajectory().messages, Message("user", "End.")]),

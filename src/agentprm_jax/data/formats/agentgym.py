@@ -227,14 +227,15 @@ def _read_turn(turn: Row) -> tuple[Message, bool | None]:
 
 
 def _conversation(trajectory: Trajectory) -> list[dict[str, Any]]:
-    """The messages in the ``from``/``value`` style."""
+    """The messages in the ``from``/``value`` style; a mark that was read stays where it still says the same."""
     marks = iter(trajectory.action_loss)
     turns = []
     for message in trajectory.messages:
         loss = None if message.role != "assistant" else next(marks) if message.action else False
         turn = {"from": _NAMES[message.role], "loss": loss, "value": message.content}
         kept = message.extra.get("loss", loss)
-        turns.append(_native(message, turn, {"loss": kept} if kept is None or isinstance(kept, bool) else {}))
+        same = message.role != "assistant" or (kept is False) == (loss is False)
+        turns.append(_native(message, turn, {"loss": kept} if same and isinstance(kept, bool | None) else {}))
     return turns
 
 
