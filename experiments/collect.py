@@ -173,11 +173,10 @@ def tally(trajectories: Sequence[Trajectory]) -> dict[str, int]:
 
 def endings(trajectories: Sequence[Trajectory]) -> str:
     """How many trajectories ended in which way, and how many actions were cut off, for people."""
-    cut = sum(one.ended == "truncated" for one in trajectories)
-    long = sum(outgrown(one) for one in trajectories)
+    counts, cut = tally(trajectories), sum(one.ended == "truncated" for one in trajectories)
+    long = counts["episodes_outgrown"]
     said = f"{len(trajectories):,} trajectories, {len(trajectories) - cut:,} of them ended by themselves"
     ends = f"{said}, {cut - long:,} at the round limit and {long:,} where the actor's context was full"
-    counts = tally(trajectories)
     return f"{ends}; max_tokens cut off {counts['actions_cut']:,} of {counts['environment_steps']:,} actions"
 
 

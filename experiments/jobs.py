@@ -21,6 +21,8 @@ from agentprm_jax.commands.answer import answer
 _LARGE_PAGES = "glibc.malloc.hugetlb=1"
 """Programs take their arrays anew from Linux in every call; in small pages that costs a tenth of a training step."""
 
+_stopping: Any = None  # in a worker: the event that the parent sets before it passes on an interrupt
+
 
 @dataclass(frozen=True)
 class Job:
@@ -88,7 +90,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 @contextmanager
 def _held_back(*signals: signal.Signals) -> Iterator[None]:
-    """Signals that come inside are heard afterwards; processes that are started inside do not hear them at all."""
+    """Processes that are started inside do not hear these signals until they unblock them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
@@ -143,9 +145,6 @@ def _output_to(log: Path) -> None:
     with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-
-
-_stopping: Any = None  # in a worker: the event that the parent sets before it passes on an interrupt
 
 
 def _start_worker(numbers: Any, workers: int, cache: str, stopping: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from agentprm_jax.models.checkpoint import CheckpointFormatError
 
+DOWNLOAD_AGAIN = "Copy or download the file again."
+
 
 def read_object(path: Path) -> dict[str, Any]:
     """Reads a JSON object.
@@ -19,7 +21,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointFormatError(f"{path} is not JSON: {error}. Copy or download the file again.") from error
+        raise CheckpointFormatError(f"{path} is not JSON: {error}. {DOWNLOAD_AGAIN}") from error
     if not isinstance(content, dict):
         raise CheckpointFormatError(f"{path}: expected a JSON object, got {type(content).__name__}.")
     return content

@@ -13,13 +13,12 @@ from safetensors import SafetensorError, safe_open
 
 from agentprm_jax.models.checkpoint import Checkpoint, CheckpointFormatError, StoredTensor
 from agentprm_jax.models.hugging_face_config import config_from_hugging_face
-from agentprm_jax.models.json_file import read_object
+from agentprm_jax.models.json_file import DOWNLOAD_AGAIN, read_object
 from agentprm_jax.models.weight_names import EMBEDDING, HEAD, weight_table
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # What safetensors calls the dtypes; any other is named as it stands there and then refused.
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "I8": "int8", "U8": "uint8", "F64": "float64"}
-_ADVICE = "Copy or download the file again."
 
 
 def open_folder(folder: Path) -> Checkpoint:
@@ -60,7 +59,7 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointFormatError(f"{index} is not an index with a weight_map: {error}. {_ADVICE}") from error
+        raise CheckpointFormatError(f"{index} is not an index with a weight_map: {error}. {DOWNLOAD_AGAIN}") from error
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointFormatError(f"{index}: expected names of files in the same folder, got {name!r}.")
@@ -119,7 +118,7 @@ def _read(path: Path, name: str) -> np.ndarray:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointFormatError:
-    return CheckpointFormatError(f"{path} is damaged or cut off: {error}. {_ADVICE}")
+    return CheckpointFormatError(f"{path} is damaged or cut off: {error}. {DOWNLOAD_AGAIN}")
 
 
 def _check_tied(folder: Path, tensors: dict[str, StoredTensor]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,13 +9,11 @@ import numpy as np
 from jaxtyping import Float
 
 from agentprm_jax.data.trajectory import Trajectory
+from agentprm_jax.envs.compact_state import state_text
 from agentprm_jax.reporting.pool import Pool
 
 LENGTH_CONTROLS = ("shortest", "longest", "earliest_finish", "any_finish")
 """Controls that look at lengths and endings alone; in an honest setting they choose no better than at random."""
-
-_NOT_STATE = re.compile(r"^(?:goal .*? )?t\d+ (?:no )?")
-"""Mission, round and refusal before the scene in BabyAI's compact text."""
 
 
 def random_choice(pool: Pool) -> Float[np.ndarray, "task n"]:
@@ -77,4 +74,4 @@ def _final_state(trajectory: Trajectory) -> str:
     """What was seen before the last action, whenever that was."""
     seen = trajectory.conversation(len(trajectory.rewards) - 1)
     last = next((message.content for message in reversed(seen) if message.role == "user"), "")
-    return _NOT_STATE.sub("", last)
+    return state_text(last)

@@ -15,6 +15,7 @@ from agentprm_jax.models.forward import Params, gather_tokens, hidden_states, va
 from agentprm_jax.models.placement import Constrain, in_equal_parts, row_parts, unconstrained
 
 _ROW_LENGTHS = (256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768)
+"""Powers of two, and one length between each two."""
 
 
 class ReadoutRows(NamedTuple):

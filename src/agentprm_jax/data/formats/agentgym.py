@@ -17,12 +17,11 @@ only, which become trajectories without messages that have not paid anything yet
 
 import math
 import re
-import sys
 from typing import Any
 
 import msgspec
 
-from agentprm_jax.data.formats.options import CannotHold, MissingChoice, Options, chosen_outcome
+from agentprm_jax.data.formats.options import CannotHold, MissingChoice, Options, chosen_outcome, is_scale
 from agentprm_jax.data.formats.rows import Row, described
 from agentprm_jax.data.formats.steps import final_reward, known_columns
 from agentprm_jax.data.record import ACTION_LOSS, BadTrajectory, Message, Trajectory
@@ -135,7 +134,7 @@ def reward_scale(trajectory: Trajectory, options: Options) -> float:
     if options.reward_scale is not None:
         return options.reward_scale
     kept = trajectory.extra.get(_SCALE)
-    if isinstance(kept, int | float) and not isinstance(kept, bool) and 0.0 < kept <= sys.float_info.max:
+    if isinstance(kept, int | float) and not isinstance(kept, bool) and is_scale(kept):
         return float(kept)
     return 1.0
 

@@ -1,5 +1,6 @@
 """What foreign files leave open, and how the caller fills it."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -102,3 +103,8 @@ def chosen_outcome(row: Row, options: Options, form: str, task: str, labels: lis
                 f"in [0, 1] for every trajectory (1.0 takes all as solved), or a mapping from task to number; "
                 f"got {wrong!r}."
             )
+
+
+def is_scale(number: float) -> bool:
+    """Whether rewards can be divided by a number: finite as a float and above 0."""
+    return 0.0 < number <= sys.float_info.max

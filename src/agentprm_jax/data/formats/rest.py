@@ -7,14 +7,13 @@ labels are never only in it: what a format cannot hold of those is refused.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from agentprm_jax.data.formats.options import CannotHold, Options
+from agentprm_jax.data.formats.options import CannotHold, Options, is_scale
 from agentprm_jax.data.formats.rows import Row, as_number, described
 from agentprm_jax.data.reading import strict_json, trajectory_from_record
 from agentprm_jax.data.record import SCHEMA, BadTrajectory, Message, Trajectory
@@ -116,7 +115,7 @@ def _scale(rest: dict[str, Any]) -> float | None:
     if "reward_scale" not in rest:
         return None
     scale = as_number(rest["reward_scale"], f"{REST}.reward_scale")
-    if not 0.0 < scale < math.inf:
+    if not is_scale(scale):
         raise BadTrajectory(f"{REST}.reward_scale", "a finite number above 0", repr(scale))
     return scale
 

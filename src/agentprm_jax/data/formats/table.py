@@ -1,14 +1,13 @@
 """The foreign formats by name, and reading and writing files of any of them."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from agentprm_jax.data.formats import agentgym, chat, cornell, prm800k, tagged, trl
-from agentprm_jax.data.formats.options import CannotHold, Options
+from agentprm_jax.data.formats.options import CannotHold, Options, is_scale
 from agentprm_jax.data.formats.rest import read_with_rest, with_rest
 from agentprm_jax.data.formats.rows import BadItem, Container, Row, iterate_rows, write_rows
 from agentprm_jax.data.formats.steps import named_scorer
@@ -238,6 +237,6 @@ def _chosen(name: str, side: str, takes: tuple[str, ...], options: dict[str, Any
             known = f"takes {', '.join(takes)}" if takes else "takes no options"
             raise ValueError(f"The {side} of {name} {known}, got {option}.")
     scale = options.get("reward_scale")
-    if scale is not None and not 0.0 < scale <= sys.float_info.max:
+    if scale is not None and not is_scale(scale):
         raise ValueError(f"The {side} of {name} takes a finite number above 0 as reward_scale, got {scale!r}.")
     return Options(**options, told=frozenset(options))
