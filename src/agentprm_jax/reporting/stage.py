@@ -77,10 +77,9 @@ class StageFolder:
         try:
             yield
         except BaseException as error:
-            if isinstance(error, Exception) and self.writer and self._nothing_made():
-                for name in (PROGRESS_FILE, CONFIG_FILE):
-                    (self.folder / name).unlink(missing_ok=True)
             with suppress(OSError):  # on a full disk what the error says matters, and not that it cannot be noted
+                if isinstance(error, Exception) and self.writer and self._nothing_made():
+                    self._give_back()
                 self._note_since(start)
             raise
         self._note_since(start)
@@ -97,6 +96,10 @@ class StageFolder:
     def _nothing_made(self) -> bool:
         notes = {self.folder / name for name in (CONFIG_FILE, PROGRESS_FILE, ENCODED)}
         return not set(self.folder.iterdir()) - notes - {draft_of(note) for note in notes}
+
+    def _give_back(self) -> None:
+        for name in (PROGRESS_FILE, CONFIG_FILE):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _note_since(self, start: float) -> None:
         if not self.writer or not (self.folder / CONFIG_FILE).exists():
