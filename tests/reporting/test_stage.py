@@ -2,7 +2,9 @@
 
 import dataclasses
 import errno
+import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,25 @@ def test_minutes_add_up_over_interruptions(tmp_path):
     with stage.clock():
         pass
     assert stage.finish().minutes > first > 0.0
+
+
+def test_a_kill_loses_no_more_than_the_time_since_the_last_note(tmp_path):
+    def minutes():
+        path = tmp_path / "run" / "minutes.json"
+        return json.loads(path.read_text())["minutes"] if path.exists() else 0.0
+
+    def wait_for_more_than(known):
+        deadline = time.monotonic() + 60
+        while minutes() <= known and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert minutes() > known
+
+    with open_stage(tmp_path / "run").clock(seconds_between_notes=0.01):
+        wait_for_more_than(0.0)
+        wait_for_more_than(minutes())
+    ended = minutes()
+    time.sleep(0.05)
+    assert minutes() == ended
 
 
 def test_a_stage_names_every_commit_under_which_it_was_worked_on(tmp_path, monkeypatch):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -68,21 +69,33 @@ class StageFolder:
         return msgspec.structs.replace(msgspec.json.decode(path.read_bytes(), type=Stage), reused=True)
 
     @contextmanager
-    def clock(self) -> Iterator[None]:
+    def clock(self, seconds_between_notes: float = 60.0) -> Iterator[None]:
         """Adds the time spent inside, and the commit of the code, to the stage's notes, also when it is interrupted.
 
-        An error before anything was made gives the folder back, so that a corrected command may have it.
+        They are brought up to date every so many seconds, more than which no kill can lose. An error before anything
+        was made gives the folder back, so that a corrected command may have it.
         """
-        start = time.monotonic()
-        try:
+        if not self.writer:
             yield
+            return
+        start, known, commit = time.monotonic(), self._notes(), package_commit()
+        commits = list(dict.fromkeys([*known["commits"], *([commit] if commit else [])]))
+
+        def note() -> None:
+            minutes = known["minutes"] + (time.monotonic() - start) / 60
+            write_record(self.folder / PROGRESS_FILE, {"minutes": minutes, "commits": commits})
+
+        try:
+            with _every(seconds_between_notes, note):
+                yield
         except BaseException as error:
             with suppress(OSError):  # on a full disk what the error says matters, and not that it cannot be noted
-                if isinstance(error, Exception) and self.writer and self._nothing_made():
+                if isinstance(error, Exception) and self._nothing_made():
                     self._give_back()
-                self._note_since(start)
+                else:
+                    note()
             raise
-        self._note_since(start)
+        note()
 
     def finish(self, **counts: float) -> Stage:
         """Marks the stage as done; `counts` are the counting fields of `Stage`, and `padding`."""
@@ -101,19 +114,30 @@ class StageFolder:
         for name in (PROGRESS_FILE, CONFIG_FILE):
             (self.folder / name).unlink(missing_ok=True)
 
-    def _note_since(self, start: float) -> None:
-        if not self.writer or not (self.folder / CONFIG_FILE).exists():
-            return
-        notes, commit = self._notes(), package_commit()
-        commits = dict.fromkeys([*notes["commits"], *([commit] if commit else [])])
-        minutes = notes["minutes"] + (time.monotonic() - start) / 60
-        write_record(self.folder / PROGRESS_FILE, {"minutes": minutes, "commits": list(commits)})
-
     def _notes(self) -> dict[str, Any]:
         """Minutes and commits so far; older code noted no commits."""
         path = self.folder / PROGRESS_FILE
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return {"minutes": 0.0, "commits": []} | known
+
+
+@contextmanager
+def _every(seconds: float, note: Callable[[], None]) -> Iterator[None]:
+    """Calls `note` in a thread every so many seconds while inside; what the disk refuses is tried again next time."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            with suppress(OSError):
+                note()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def claim_together(folder: Path, name: str, config: Any, ignore: tuple[str, ...] = ()) -> StageFolder:
