@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from agentprm_jax.reporting.page import Picture
     from agentprm_jax.reporting.pool import Pool
     from agentprm_jax.reporting.results import Results, Stage
+    from agentprm_jax.reporting.stage import StageFolder
     from agentprm_jax.scoring.base import ConversationScorer
     from agentprm_jax.search.result import SearchResult
 
@@ -120,11 +121,11 @@ def main(config: EvaluateConfig, stages: Sequence[Stage] = (), headline: str = "
     from agentprm_jax.reporting.progress import progress
 
     check_inputs(config)
-    claim(config)
-    jobs = measurements(config)
-    for name in progress(jobs, "evaluate", total=len(jobs)):
-        measure(config, name)
-    return report(config, stages, headline)
+    with claim(config).held():
+        jobs = measurements(config)
+        for name in progress(jobs, "evaluate", total=len(jobs)):
+            measure(config, name)
+        return report(config, stages, headline)
 
 
 def check_inputs(config: EvaluateConfig) -> None:
@@ -151,11 +152,11 @@ def check_inputs(config: EvaluateConfig) -> None:
     check_apart({prm: prm_training(read_prm_record(find_model(prm).model)) for prm in config.prms})
 
 
-def claim(config: EvaluateConfig) -> None:
+def claim(config: EvaluateConfig) -> StageFolder:
     """Notes in OUTPUT what is evaluated there, or raises RunMismatch if that is something else."""
     from agentprm_jax.reporting.stage import StageFolder
 
-    StageFolder(config.output, "evaluate", config, ignore=("output", "mesh", "tokens_per_batch"))
+    return StageFolder(config.output, "evaluate", config, ignore=("output", "mesh", "tokens_per_batch"))
 
 
 def prm_folders(config: EvaluateConfig) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+from contextlib import closing
 from pathlib import Path
 
 import tyro
@@ -44,12 +45,13 @@ def main(config: QuickstartConfig) -> None:
 
     jobs = plan(config)
     check_tasks(config)
-    StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
-    evaluate.claim(evaluation(config))
-    names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
-    for _ in progress(names, "stages", total=len(jobs)):
-        pass
-    evaluate.report(evaluation(config), stages(config, jobs), "", plain_config(config))
+    run = StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
+    with run.held(), evaluate.claim(evaluation(config)).held():
+        names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
+        with closing(names):
+            for _ in progress(names, "stages", total=len(jobs)):
+                pass
+        evaluate.report(evaluation(config), stages(config, jobs), "", plain_config(config))
 
 
 def plan(config: QuickstartConfig) -> list[Job]:

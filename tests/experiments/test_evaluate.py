@@ -12,6 +12,7 @@ from agentprm_jax.data.writing import write_trajectories
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.envs.tasks import list_tasks
 from agentprm_jax.reporting.evaluation import read_evaluation
+from agentprm_jax.reporting.stage import FolderInUse
 from agentprm_jax.search import TasksLeftOut
 from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.record import RunMismatch
@@ -115,6 +116,11 @@ def test_an_evaluation_goes_on_on_other_devices_but_not_as_another_one(config):
     claim(dataclasses.replace(config, mesh=MeshConfig(tensor=2), tokens_per_batch=65_536))
     with pytest.raises(RunMismatch, match=r"temperature was 0\.7 and is now 1\.0"):
         claim(dataclasses.replace(config, temperature=1.0))
+
+
+def test_an_evaluation_is_kept_from_a_folder_in_which_another_process_evaluates(given):
+    with claim(given).held(), pytest.raises(FolderInUse, match=str(given.output)):
+        main(given)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The whole pipeline, small: from nothing to a report, again without work, and on after a kill and an interrupt."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,6 +10,10 @@ import sys
 import time
 
 import pytest
+import quickstart
+from presets import PRESETS
+
+from agentprm_jax.reporting.stage import FolderInUse, StageFolder
 
 SCRIPT = pathlib.Path(__file__).parent.parent.parent / "experiments" / "quickstart.py"
 
@@ -43,6 +48,14 @@ def finished(tmp_path_factory):
     done = run(output)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
     return output, done, interrupted
+
+
+def test_a_second_start_on_one_folder_is_refused_before_it_starts_a_stage(tmp_path):
+    config = dataclasses.replace(PRESETS["smoke"], output=tmp_path / "run")
+    run = StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
+    with run.held(), pytest.raises(FolderInUse, match=f"at work in {config.output}"):
+        quickstart.main(config)
+    assert [path.name for path in config.output.iterdir()] == ["config.json"]
 
 
 @pytest.mark.slow

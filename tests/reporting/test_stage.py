@@ -5,11 +5,13 @@ import errno
 import json
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from agentprm_jax.reporting.stage import ENCODED, ForeignFolder, StageFolder, claim_together
+from agentprm_jax.reporting.stage import ENCODED, FolderInUse, ForeignFolder, StageFolder, claim_together
+from agentprm_jax.training.distributed import OtherProcessFailed
 from agentprm_jax.training.record import RunMismatch
 
 
@@ -147,3 +149,49 @@ def test_a_folder_is_given_back_by_an_error_until_something_is_made_and_never_by
         raise ValueError("no such path")
     assert open_stage(tmp_path / "run", steps=4).done is None
     assert (tmp_path / "run" / ENCODED).exists()
+
+
+def test_a_folder_that_is_being_filled_is_refused_by_its_name_until_it_is_left(tmp_path):
+    first, second = (open_stage(tmp_path / "run") for _ in range(2))
+    for inside in (first.clock, first.held):
+        with inside(), pytest.raises(FolderInUse, match=rf"at work in {tmp_path / 'run'} \(stage\)"), second.clock():
+            raise AssertionError
+    with pytest.raises(ValueError, match="no such path"), second.clock():
+        raise ValueError("no such path")
+
+
+def test_a_claim_that_was_given_back_since_it_was_found_does_not_let_a_second_process_in(tmp_path, monkeypatch):
+    stage = open_stage(tmp_path / "run")
+
+    def give_back(_):
+        (tmp_path / "run" / "config.json").unlink()
+        return True
+
+    monkeypatch.setattr("agentprm_jax.reporting.stage.take_lock", give_back)
+    with pytest.raises(FolderInUse), stage.held():
+        raise AssertionError
+
+
+def test_where_the_file_system_has_no_locks_work_goes_on(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with open_stage(tmp_path / "run").clock():
+        pass
+    assert open_stage(tmp_path / "run").finish().minutes > 0
+
+
+def test_a_run_of_several_processes_holds_its_folder_once_and_stops_in_all_where_another_run_does(tmp_path):
+    config = Config(tmp_path / "run")
+
+    @contextmanager
+    def failed_elsewhere(what):
+        yield
+        raise OtherProcessFailed(what)
+
+    first = StageFolder(tmp_path / "run", "stage", config)
+    second = StageFolder(tmp_path / "run", "stage", config, writer=False)
+    third = StageFolder(tmp_path / "run", "stage", config, writer=False, together=failed_elsewhere)
+    with first.clock(), second.clock(), pytest.raises(OtherProcessFailed, match=f"locking {tmp_path}"), third.clock():
+        raise AssertionError

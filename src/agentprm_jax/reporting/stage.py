@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from agentprm_jax.data.lock import take_lock
 from agentprm_jax.reporting.provenance import package_commit
 from agentprm_jax.reporting.results import Stage
 from agentprm_jax.training.record import check_record, draft_of, write_record
@@ -26,6 +28,10 @@ class ForeignFolder(ValueError):
     """The folder holds files that no stage of this kind has made."""
 
 
+class FolderInUse(RuntimeError):
+    """Another process is filling the folder."""
+
+
 class StageFolder:
     """The folder of one stage.
 
@@ -37,6 +43,7 @@ class StageFolder:
         config: the stage's dataclass config; any other is refused.
         ignore: fields of the config that do not change what the stage makes.
         writer: whether this process fills the folder; the others of a run find it claimed and only read it.
+        together: given what is done, a block that fails in every process of a run where it fails in one.
 
     Raises:
         RunMismatch: the folder was filled under another configuration; the message names the differing fields.
@@ -44,9 +51,18 @@ class StageFolder:
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, name: str, config: Any, ignore: tuple[str, ...] = (), *, writer: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        config: Any,
+        ignore: tuple[str, ...] = (),
+        *,
+        writer: bool = True,
+        together: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+    ):
         """Claims the folder for `config`."""
-        self.folder, self.name, self.writer = folder, name, writer
+        self.folder, self.name, self.writer, self._together = folder, name, writer, together
         plain = {key: value for key, value in plain_config(config).items() if key not in ignore}
         path = folder / CONFIG_FILE
         if path.exists() or not writer:
@@ -69,15 +85,41 @@ class StageFolder:
         return msgspec.structs.replace(msgspec.json.decode(path.read_bytes(), type=Stage), reused=True)
 
     @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other runs from filling the folder while inside.
+
+        Raises:
+            FolderInUse: another one is filling it.
+            OtherProcessFailed: the first process of this run has met such an error.
+        """
+        with ExitStack() as until_left:
+            with self._together(f"locking {self.folder}"):
+                if self.writer:
+                    file = until_left.enter_context((self.folder / CONFIG_FILE).open("rb+"))
+                    # without a name it is the file of one that has given the folder back in between
+                    if not take_lock(file) or not os.fstat(file.fileno()).st_nlink:
+                        raise FolderInUse(
+                            f"Another process is at work in {self.folder} ({self.name}), so nothing in it was touched. "
+                            "Wait until that one has ended, or stop it, and run the same command again; or choose "
+                            "another output folder."
+                        )
+            yield
+
+    @contextmanager
     def clock(self, seconds_between_notes: float = 60.0) -> Iterator[None]:
         """Adds the time spent inside, and the commit of the code, to the stage's notes, also when it is interrupted.
 
         They are brought up to date every so many seconds, more than which no kill can lose. An error before anything
-        was made gives the folder back, so that a corrected command may have it.
+        was made gives the folder back, so that a corrected command may have it. Other runs are kept from the folder.
+
+        Raises:
+            FolderInUse, OtherProcessFailed: as `held` does.
         """
-        if not self.writer:
+        with self.held(), self._clock(seconds_between_notes) if self.writer else nullcontext():
             yield
-            return
+
+    @contextmanager
+    def _clock(self, seconds_between_notes: float) -> Iterator[None]:
         start, known, commit = time.monotonic(), self._notes(), package_commit()
         commits = list(dict.fromkeys([*known["commits"], *([commit] if commit else [])]))
 
@@ -147,10 +189,10 @@ def claim_together(folder: Path, name: str, config: Any, ignore: tuple[str, ...]
     """
     import jax
 
-    from agentprm_jax.training.distributed import first_process_first
+    from agentprm_jax.training.distributed import all_or_none, first_process_first
 
     with first_process_first():
-        return StageFolder(folder, name, config, ignore, writer=jax.process_index() == 0)
+        return StageFolder(folder, name, config, ignore, writer=jax.process_index() == 0, together=all_or_none)
 
 
 def plain_config(config: Any) -> Any:
