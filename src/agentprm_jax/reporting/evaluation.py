@@ -52,7 +52,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         initial_value: expected outcome before the first action, from which the first progress is counted; None for a
             control.
         training: how the PRM was trained; None for a control.
-        commit: commit of the code that measured it; None outside a repository.
+        commits: commits of the code that measured it, more than one where its parts were measured under several.
+        commit: the only one, as older code noted it; `read_evaluation` puts it among `commits`.
     """
 
     method: str
@@ -63,6 +64,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     minutes: float = 0.0
     initial_value: float | None = None
     training: PrmTraining | None = None
+    commits: tuple[str, ...] = ()
     commit: str | None = None
 
     def __post_init__(self) -> None:
@@ -94,11 +96,24 @@ def read_evaluation(path: Path) -> Evaluation:
         ValueError: it is no such record; the message names the file and the field.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Evaluation)
+        found = msgspec.json.decode(path.read_bytes(), type=Evaluation)
     except msgspec.DecodeError as error:
         raise ValueError(
             f"Cannot read {path} as an evaluation: {error}. Remove the file to measure it again."
         ) from error
+    return found if found.commit is None else msgspec.structs.replace(found, commits=(found.commit,), commit=None)
+
+
+def join_parts(parts: Sequence[Evaluation]) -> Evaluation:
+    """One scorer's evaluation as a whole, of which one part has scored the pool and the others have searched."""
+    return msgspec.structs.replace(
+        parts[0],
+        promises=[row for part in parts for row in part.promises],
+        pool_tokens=sum(part.pool_tokens for part in parts),
+        beams={size: search for part in parts for size, search in part.beams.items()},
+        minutes=sum(part.minutes for part in parts),
+        commits=tuple(dict.fromkeys(commit for part in parts for commit in part.commits)),
+    )
 
 
 def measurement_names(prms: Sequence[Path], taken: Sequence[str]) -> dict[str, Path]:

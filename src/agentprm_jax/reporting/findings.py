@@ -223,7 +223,7 @@ class Findings:
             tokens_sampled=sum(sum(search.sampled_tokens) for search in searches),
             tokens_scored=scored,
             environment_steps=sum(sum(search.environment_steps) for search in searches),
-            commits=tuple(dict.fromkeys(e.commit for e in evaluations if e.commit)),
+            commits=tuple(dict.fromkeys(commit for e in evaluations for commit in e.commits)),
         )
 
     def trainings(self) -> tuple[PrmTraining, ...]:
