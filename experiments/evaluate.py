@@ -241,12 +241,11 @@ def measure_parts(
         start: when work on the first one that is missing began, on the monotonic clock.
     """
     from agentprm_jax.reporting.evaluation import Evaluation, join_parts, read_evaluation, write_evaluation
-    from agentprm_jax.reporting.provenance import git_commit
+    from agentprm_jax.reporting.provenance import join_origins, origin_here
 
     folder = path.with_name(f"{path.stem}.parts")
     folder.mkdir(exist_ok=True)
-    commit = git_commit(Path(__file__).parent)
-    common = {"promises": [], "pool_tokens": 0, "beams": {}, "commits": (commit,) if commit else ()} | whose
+    common = {"promises": [], "pool_tokens": 0, "beams": {}} | join_origins([origin_here()]) | whose
     files = {folder / f"{part}.json": measured for part, measured in parts.items()}
     for file, measured in files.items():
         if not file.exists():
@@ -360,12 +359,13 @@ def report(
     from agentprm_jax.reporting.bars import quickstart_bars
     from agentprm_jax.reporting.findings import Findings
     from agentprm_jax.reporting.page import write_page
-    from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
+    from agentprm_jax.reporting.provenance import Origin, describe_machine, git_commit, join_origins, package_versions
     from agentprm_jax.reporting.results import Results, write_results
     from agentprm_jax.reporting.stage import plain_config
     from agentprm_jax.reporting.tables import markdown_results, print_results
 
     findings = Findings(read_measurements(config))
+    worked = (*stages, findings.stage())
     results = Results(
         title=f"AgentPRM on {config.environment.name} ({config.environment.form} form)",
         headline=headline or findings.headline(),
@@ -374,6 +374,7 @@ def report(
         machine=describe_machine(),
         git_commit=git_commit(Path(__file__).parent),
         versions=package_versions(),
+        run=Origin(**join_origins(worked)),
         config=plain_config(config),
         pipeline=pipeline or {},
         prms=findings.trainings(),
@@ -381,7 +382,7 @@ def report(
         curves=findings.curves(),
         comparisons=findings.comparisons(),
         checks=quickstart_bars(findings),
-        stages=(*stages, findings.stage()),
+        stages=worked,
     )
     write_results(config.output / "results.json", results)
     (config.output / "results.md").write_text(markdown_results(results), encoding="utf-8")

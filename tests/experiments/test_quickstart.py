@@ -61,7 +61,7 @@ def test_a_second_start_on_one_folder_is_refused_before_it_starts_a_stage(tmp_pa
 @pytest.mark.slow
 def test_an_interrupt_ends_the_run_with_a_sentence_and_no_traceback(finished):
     output, _, (code, said) = finished
-    assert code != 0
+    assert code == 75
     assert f"Interrupted. What was finished is kept in {output}: run the same command again to go on." in said
     assert "Traceback" not in said
 
@@ -83,6 +83,8 @@ def test_results_hold_every_figure_with_tasks_costs_stages_versions_and_config(f
     assert agentprm["costs"]["beam_2x2"]["tokens_sampled"] > 0
     assert all(stage["minutes"] >= 0 for stage in results["stages"])
     assert {"python", "jax"} <= results["versions"].keys()
+    assert results["run"]["versions"] == [results["versions"]]
+    assert all(stage["machines"] and stage["versions"] for stage in results["stages"])
     assert results["config"]["beams"] == ["1x2", "2x2"]
     assert results["pipeline"]["preset"] == "smoke"
     assert results["pipeline"]["lam"] == 0.95
@@ -116,6 +118,7 @@ def test_running_it_again_trains_nothing_and_gives_the_same_tables(finished):
     after = json.loads((output / "evaluation" / "results.json").read_text())
     assert after["tables"] == before["tables"]
     assert after["stages"] == before["stages"]
+    assert after["run"] == before["run"]
 
 
 @pytest.mark.slow

@@ -92,20 +92,31 @@ def test_a_kill_loses_no_more_than_the_time_since_the_last_note(tmp_path):
     assert minutes() == ended
 
 
-def test_a_stage_names_every_commit_under_which_it_was_worked_on(tmp_path, monkeypatch):
-    for commit in ("a1", "a1", "b2", None):
-        monkeypatch.setattr("agentprm_jax.reporting.stage.package_commit", lambda commit=commit: commit)
+def test_a_stage_names_every_commit_machine_and_version_under_which_it_was_worked_on(tmp_path, monkeypatch):
+    home = "agentprm_jax.reporting.provenance"
+    for commit, cores, jax in (("a1", 1, "1.0"), ("a1", 2, "1.0"), ("b2", 1, "1.1"), (None, 1, "1.1")):
+        monkeypatch.setattr(f"{home}.package_commit", lambda commit=commit: commit)
+        monkeypatch.setattr(f"{home}.describe_machine", lambda cores=cores: f"{cores} cores")
+        monkeypatch.setattr(f"{home}.package_versions", lambda jax=jax: {"jax": jax})
         with open_stage(tmp_path / "run").clock():
             pass
-    assert open_stage(tmp_path / "run").finish().commits == ("a1", "b2")
+    open_stage(tmp_path / "run").finish()
+    monkeypatch.setattr(f"{home}.package_versions", lambda: {"jax": "2.0"})
+    found = open_stage(tmp_path / "run").done
+    assert found.commits == ("a1", "b2")
+    assert found.machines == ("1 cores", "2 cores")
+    assert found.versions == ({"jax": "1.0"}, {"jax": "1.1"})
 
 
-def test_notes_of_sessions_before_commits_were_kept_are_continued(tmp_path):
+def test_notes_of_sessions_before_commits_or_machines_were_kept_are_continued(tmp_path):
     opened = open_stage(tmp_path / "run")
-    (tmp_path / "run" / "minutes.json").write_text('{"minutes": 2.0}')
-    with opened.clock():
-        pass
-    assert opened.finish().minutes > 2.0
+    for old in ('{"minutes": 2.0}', '{"minutes": 2.0, "commits": []}'):
+        (tmp_path / "run" / "minutes.json").write_text(old)
+        with opened.clock():
+            pass
+        assert opened.finish().minutes > 2.0
+    (tmp_path / "run" / "stage.json").write_text('{"name": "stage", "minutes": 2.0, "commits": ["a1"]}')
+    assert opened.done.commits == ("a1",)
 
 
 def test_what_a_kill_left_of_the_claim_is_no_foreign_file(tmp_path):

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float
 
+from agentprm_jax.reporting.provenance import Origin, join_origins
 from agentprm_jax.reporting.results import PrmTraining
 
 
@@ -39,8 +40,8 @@ class SearchOutcomes(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: list[int] = []
 
 
-class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """One scorer on the pool and in beam search.
+class Evaluation(Origin, frozen=True, kw_only=True):
+    """One scorer on the pool and in beam search, and under what it was measured.
 
     Attributes:
         method: name of the method or control.
@@ -52,8 +53,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         initial_value: expected outcome before the first action, from which the first progress is counted; None for a
             control.
         training: how the PRM was trained; None for a control.
-        commits: commits of the code that measured it, more than one where its parts were measured under several.
-        commit: the only one, as older code noted it; `read_evaluation` puts it among `commits`.
+        commit: the only commit, as older code noted it; `read_evaluation` puts it among `commits`.
     """
 
     method: str
@@ -64,7 +64,6 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     minutes: float = 0.0
     initial_value: float | None = None
     training: PrmTraining | None = None
-    commits: tuple[str, ...] = ()
     commit: str | None = None
 
     def __post_init__(self) -> None:
@@ -112,7 +111,7 @@ def join_parts(parts: Sequence[Evaluation]) -> Evaluation:
         pool_tokens=sum(part.pool_tokens for part in parts),
         beams={size: search for part in parts for size, search in part.beams.items()},
         minutes=sum(part.minutes for part in parts),
-        commits=tuple(dict.fromkeys(commit for part in parts for commit in part.commits)),
+        **join_origins(parts),
     )
 
 

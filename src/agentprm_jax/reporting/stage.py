@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from agentprm_jax.data.lock import take_lock
-from agentprm_jax.reporting.provenance import package_commit
+from agentprm_jax.reporting.provenance import Origin, join_origins, origin_here
 from agentprm_jax.reporting.results import Stage
 from agentprm_jax.training.record import check_record, draft_of, write_record
 
@@ -30,6 +30,10 @@ class ForeignFolder(ValueError):
 
 class FolderInUse(RuntimeError):
     """Another process is filling the folder."""
+
+
+class _Notes(Origin, frozen=True, kw_only=True):
+    minutes: float = 0.0
 
 
 class StageFolder:
@@ -107,7 +111,7 @@ class StageFolder:
 
     @contextmanager
     def clock(self, seconds_between_notes: float = 60.0) -> Iterator[None]:
-        """Adds the time spent inside, and the commit of the code, to the stage's notes, also when it is interrupted.
+        """Adds the time spent inside, and its `Origin`, to the stage's notes, also when it is interrupted.
 
         They are brought up to date every so many seconds, more than which no kill can lose. An error before anything
         was made gives the folder back, so that a corrected command may have it. Other runs are kept from the folder.
@@ -120,12 +124,12 @@ class StageFolder:
 
     @contextmanager
     def _clock(self, seconds_between_notes: float) -> Iterator[None]:
-        start, known, commit = time.monotonic(), self._notes(), package_commit()
-        commits = list(dict.fromkeys([*known["commits"], *([commit] if commit else [])]))
+        start, known = time.monotonic(), self._notes()
+        origin = join_origins([known, origin_here()])
 
         def note() -> None:
-            minutes = known["minutes"] + (time.monotonic() - start) / 60
-            write_record(self.folder / PROGRESS_FILE, {"minutes": minutes, "commits": commits})
+            minutes = known.minutes + (time.monotonic() - start) / 60
+            write_record(self.folder / PROGRESS_FILE, {"minutes": minutes, **origin})
 
         try:
             with _every(seconds_between_notes, note):
@@ -141,8 +145,7 @@ class StageFolder:
 
     def finish(self, **counts: float) -> Stage:
         """Marks the stage as done; `counts` are the counting fields of `Stage`, and `padding`."""
-        notes = self._notes()
-        stage = Stage(name=self.name, minutes=notes["minutes"], commits=tuple(notes["commits"]))
+        stage = Stage(name=self.name, **msgspec.structs.asdict(self._notes()))
         stage = msgspec.structs.replace(stage, **counts)
         if self.writer:
             write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
@@ -156,11 +159,10 @@ class StageFolder:
         for name in (PROGRESS_FILE, CONFIG_FILE):
             (self.folder / name).unlink(missing_ok=True)
 
-    def _notes(self) -> dict[str, Any]:
-        """Minutes and commits so far; older code noted no commits."""
+    def _notes(self) -> _Notes:
+        """Minutes and origin so far; older code noted no machine and no versions, and still older no commits."""
         path = self.folder / PROGRESS_FILE
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return {"minutes": 0.0, "commits": []} | known
+        return msgspec.json.decode(path.read_bytes(), type=_Notes) if path.exists() else _Notes()
 
 
 @contextmanager
