@@ -64,6 +64,29 @@ def test_outcomes_may_stand_in_a_file_by_task(agentprm, tmp_path):
     assert [one.outcome for one in read_trajectories(output)] == [0.25, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"babyai_17": 0.25', "expected an object that maps tasks to outcomes in [0, 1], got no JSON: Expecting"),
+        ('{"a": 1, "a": 0}', "got no JSON: the key 'a' twice in one object"),
+        ("[" * 100_000, "got no JSON: maximum recursion depth"),
+        ("[0.5]", "expected an object that maps tasks to outcomes in [0, 1], got [0.5]."),
+        ('{"babyai_17": 0.25, "babyai_18": "1"}', """key 'babyai_18': expected a number in [0, 1], got "1"."""),
+        ('{"babyai_17": true}', "key 'babyai_17': expected a number in [0, 1], got true."),
+        ('{"babyai_17": 1.5}', "key 'babyai_17': expected a number in [0, 1], got 1.5."),
+    ],
+)
+def test_a_file_of_outcomes_that_is_none_is_named_with_the_key(agentprm, tmp_path, text, complaint):
+    source = put(tmp_path, "agenttraj", ROWS["agenttraj"])
+    outcomes = tmp_path / "outcomes.json"
+    outcomes.write_text(text)
+    words = ("convert", source, tmp_path / "out.jsonl", "--from", "agenttraj", "--to", "native", "--outcome", outcomes)
+    status, said = agentprm(*words)
+    assert status == 1
+    assert f"{outcomes}" in said
+    assert complaint in said
+
+
 def test_a_bad_line_stops_with_its_place_or_is_skipped_and_counted(agentprm, file, tmp_path):
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], '{"id": 3}', *lines[1:]]) + "\n")
@@ -74,6 +97,18 @@ def test_a_bad_line_stops_with_its_place_or_is_skipped_and_counted(agentprm, fil
     status, said = agentprm(*words, "--refused", "skip")
     assert (status, "10 read as native, 9 written" in said, "1 refused" in said) == (0, True, True)
     assert "refused: " in said
+
+
+def test_a_row_that_carries_no_scale_to_divide_by_is_named_or_skipped(agentprm, tmp_path):
+    bad = {**ROWS["agentgym"][0], "agentprm": '{"reward_scale": 0}'}
+    source, output = put(tmp_path, "agentgym", [ROWS["agentgym"][0], bad]), tmp_path / "out.jsonl"
+    words = ("convert", source, output, "--from", "agentgym", "--to", "native")
+    status, said = agentprm(*words)
+    assert (status, "line 2, field `agentprm.reward_scale`" in said) == (1, True)
+    status, said = agentprm(*words, "--refused", "skip")
+    assert (status, "2 read as agentgym, 1 written" in said) == (0, True)
+    said = agentprm(*words, "--reward-scale", "0", "--overwrite")[1]
+    assert "takes a finite number above 0 as reward_scale, got 0.0" in said
 
 
 def test_what_the_other_format_cannot_hold_stops_or_is_skipped_and_counted(agentprm, file, tmp_path, trajectories):
@@ -89,6 +124,21 @@ def test_what_the_other_format_cannot_hold_stops_or_is_skipped_and_counted(agent
     status, said = agentprm(*words, "--refused", "skip")
     assert (status, "9 read as native, 1 written" in said) == (0, True)
     assert "and 3 more" in said
+
+
+def test_a_score_that_a_rollout_cannot_hold_is_skipped_and_counted(agentprm, file, tmp_path):
+    lines = file.read_text().splitlines()
+    odd = json.loads(lines[0])
+    odd["messages"] = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "y", "action": True, "extra": {"score": True}},
+    ] * 2
+    odd["rewards"], odd["scores"] = [0.0, 0.0], {}
+    good = odd | {"id": "good", "messages": [*odd["messages"][:1], {**odd["messages"][1], "extra": {}}] * 2}
+    file.write_text("\n".join([json.dumps(odd), json.dumps(good)]) + "\n")
+    words = ("convert", file, tmp_path / "out", "--from", "native", "--to", "cornell-rollout", "--refused", "skip")
+    status, said = agentprm(*words)
+    assert (status, "2 read as native, 1 written" in said, f"Trajectory {odd['id']} cannot" in said) == (0, True, True)
 
 
 def test_an_output_that_would_be_empty_is_not_written(agentprm, file, tmp_path):

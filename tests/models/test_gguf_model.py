@@ -90,7 +90,14 @@ def test_a_missing_an_unknown_and_a_misshapen_tensor_are_named(written):
         ({"rope.scaling.type": "yarn"}, "field llama.rope.scaling.type: expected 'none', got 'yarn'"),
         ({"rope.scaling.type": "linear"}, "field llama.rope.scaling.type: expected 'none', got 'linear'"),
         ({"rope.dimension_count": 4}, "field llama.rope.dimension_count: expected 6, got 4"),
-        ({"attention.head_count_kv": [2, 1]}, "llama.attention.head_count_kv: expected one whole number, got [2, 1]"),
+        (
+            {"attention.head_count_kv": [2, 1]},
+            "attention.head_count_kv: expected one whole number above 0, got [2, 1]",
+        ),
+        ({"attention.head_count": 0}, "llama.attention.head_count: expected one whole number above 0, got 0"),
+        ({"attention.key_length": "6"}, "llama.attention.key_length: expected one whole number above 0, got '6'"),
+        ({"rope.freq_base": "1e4"}, "model.gguf, key llama.rope.freq_base: expected one number, got '1e4'"),
+        ({"attention.head_count_kv": 3}, "model.gguf: DecoderConfig.heads: expected a multiple of kv_heads = 3, got 4"),
         ({"block_count": None}, "the key llama.block_count is missing"),
     ],
 )

@@ -130,6 +130,24 @@ def test_an_absent_folder_file_or_shard_is_named(saved, tmp_path):
         load_pretrained(saved)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architectures": "LlamaForCausalLM"}, "field architectures: expected one .*, got LlamaForCausalLM"),
+        ({"architectures": [1]}, r"field architectures: expected one .*, got \[1\]"),
+        (
+            {"architectures": ["XForSequenceClassification"], "id2label": 3},
+            "expected one label .*, got 3",
+        ),
+    ],
+)
+def test_a_config_that_does_not_say_what_the_model_is_for_is_refused(saved, change, message):
+    description = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(description | change))
+    with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
+        load_pretrained(saved)
+
+
 def test_an_index_cannot_lead_out_of_its_folder(saved):
     index = {"weight_map": {QUERY: "../model.safetensors"}}
     (saved / "model.safetensors.index.json").write_text(json.dumps(index))

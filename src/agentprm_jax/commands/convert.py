@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
 import tyro
 
 from agentprm_jax.commands.output import check_output, print_refused
@@ -192,11 +191,29 @@ def _chosen(choices: ReadingChoices | WritingChoices) -> dict[str, Any]:
 def _outcome(said: str) -> float | str | dict[str, float]:
     """A number, a mapping from task to number in a .json file, or the word that was said."""
     if said.endswith(".json"):
-        return msgspec.json.decode(Path(said).read_bytes(), type=dict[str, float])
+        return _outcomes(Path(said))
     try:
         return float(said)
     except ValueError:
         return said
+
+
+def _outcomes(path: Path) -> dict[str, float]:
+    """The outcome of each task, as a file of JSON tells them."""
+    from agentprm_jax.data.formats.rows import described
+    from agentprm_jax.data.reading import strict_json
+
+    expected = "an object that maps tasks to outcomes in [0, 1]"
+    try:
+        outcomes = strict_json(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected {expected}, got no JSON: {error}.") from error
+    if not isinstance(outcomes, dict):
+        raise ValueError(f"{path}: expected {expected}, got {described(outcomes)}.")
+    for task, outcome in outcomes.items():
+        if isinstance(outcome, bool) or not isinstance(outcome, int | float) or not 0.0 <= outcome <= 1.0:
+            raise ValueError(f"{path}, key {task!r}: expected a number in [0, 1], got {described(outcome)}.")
+    return outcomes
 
 
 def _refuse_choices(side: str, choices: dict[str, Any]) -> None:

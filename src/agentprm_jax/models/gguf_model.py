@@ -12,7 +12,7 @@ import numpy as np
 from agentprm_jax.models.checkpoint import Checkpoint, CheckpointFormatError
 from agentprm_jax.models.config import DecoderConfig, Llama3RopeScaling
 from agentprm_jax.models.gguf_file import GgufFile, read_gguf
-from agentprm_jax.models.hugging_face_config import allow
+from agentprm_jax.models.hugging_face_config import allow, built
 from agentprm_jax.models.rope import rope_frequencies
 from agentprm_jax.models.weight_names import EMBEDDING, HEAD, Layout, Weight, weight_table
 
@@ -92,7 +92,7 @@ def config_from_gguf(file: GgufFile) -> DecoderConfig:
     found = _known_keys(file, architecture)
     number = partial(_whole_number, file, architecture)
     heads, embed = number("attention.head_count"), number("embedding_length")
-    head_dim = found.get("attention.key_length", embed // heads)
+    head_dim = number("attention.key_length") if "attention.key_length" in found else embed // heads
     tokens = len(file.metadata.get(_TOKENS, ())) or number("vocab_size")
     supported = {
         "attention.value_length": head_dim,
@@ -102,7 +102,9 @@ def config_from_gguf(file: GgufFile) -> DecoderConfig:
     }
     for key, value in supported.items():
         allow(str(file.path), f"{architecture}.{key}", found.get(key, value), (value,))
-    config = DecoderConfig(
+    config = built(
+        str(file.path),
+        DecoderConfig,
         vocab_size=tokens,
         embed=embed,
         mlp=number("feed_forward_length"),
@@ -110,8 +112,8 @@ def config_from_gguf(file: GgufFile) -> DecoderConfig:
         heads=heads,
         kv_heads=number("attention.head_count_kv") if "attention.head_count_kv" in found else heads,
         head_dim=head_dim,
-        rope_theta=float(found.get("rope.freq_base", _FREQ_BASE)),
-        norm_eps=float(file.require(f"{architecture}.attention.layer_norm_rms_epsilon")),
+        rope_theta=_number(file, architecture, "rope.freq_base") if "rope.freq_base" in found else _FREQ_BASE,
+        norm_eps=_number(file, architecture, "attention.layer_norm_rms_epsilon"),
         max_positions=number("context_length"),
         qkv_bias=architecture == "qwen2",
         qk_norm=architecture == "qwen3",
@@ -132,9 +134,16 @@ def _known_keys(file: GgufFile, architecture: str) -> dict[str, Any]:
 
 def _whole_number(file: GgufFile, architecture: str, key: str) -> int:
     value = file.require(f"{architecture}.{key}")
-    if not isinstance(value, int):
-        raise ValueError(f"{file.path}, key {architecture}.{key}: expected one whole number, got {value!r}.")
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{file.path}, key {architecture}.{key}: expected one whole number above 0, got {value!r}.")
     return value
+
+
+def _number(file: GgufFile, architecture: str, key: str) -> float:
+    value = file.require(f"{architecture}.{key}")
+    if type(value) not in (int, float):
+        raise ValueError(f"{file.path}, key {architecture}.{key}: expected one number, got {value!r}.")
+    return float(value)
 
 
 def _with_rope_scaling(file: GgufFile, config: DecoderConfig) -> DecoderConfig:

@@ -77,16 +77,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _is_reward_model(description: dict[str, Any], folder: Path) -> bool:
-    names = description.get("architectures") or []
-    kinds = [kind for kind in ("ForCausalLM", "ForSequenceClassification") if names and names[0].endswith(kind)]
-    if len(names) != 1 or not kinds:
+    names = description.get("architectures")
+    one = str(names[0]) if isinstance(names, list) and len(names) == 1 else ""
+    kinds = [kind for kind in ("ForCausalLM", "ForSequenceClassification") if one.endswith(kind)]
+    if not kinds:
         raise ValueError(
             f"{folder / CONFIG}, field architectures: expected one *ForCausalLM or *ForSequenceClassification, "
             f"got {names}."
         )
     if kinds == ["ForCausalLM"]:
         return False
-    labels = description.get("num_labels", len(description.get("id2label", ())))
+    named = description.get("id2label")
+    labels = description.get("num_labels", len(named) if isinstance(named, dict) else named)
     if labels != 1:
         raise ValueError(f"{folder / CONFIG}: expected one label for a value head, got {labels}.")
     return True

@@ -125,6 +125,16 @@ BAD = [
     ("trl", changed(ROWS["trl"][0], agentprm="{"), "agentprm", "the JSON text of the rest of a trajectory", None),
     ("trl", changed(ROWS["trl"][0], agentprm='{"outcome": 2}'), "agentprm.outcome", "in [0, 1]", "2.0"),
     ("trl", changed(ROWS["trl"][0], agentprm='{"messages": {"9": {}}}'), "agentprm.messages.9", None, "{}"),
+    *(
+        (
+            "agentgym",
+            changed(ROWS["agentgym"][0], agentprm=f'{{"reward_scale": {scale}}}'),
+            "agentprm.reward_scale",
+            "a finite number above 0",
+            got,
+        )
+        for scale, got in [("0", "0.0"), ("-1", "-1.0"), ("1e999", "inf")]
+    ),
 ]
 
 
@@ -181,6 +191,23 @@ UNHOLDABLE = [
     ("agentgym-rl", trajectory(task="babyai"), "it holds the number of the task, and 'babyai' ends in none"),
     ("cornell-rollout", trajectory(messages=[Message("system", "?")], rewards=[], outcome=0.0), "is of the system"),
     ("cornell-rollout", NOTHING, "there is no step"),
+    *(
+        (
+            "cornell-rollout",
+            trajectory(
+                messages=[
+                    Message("user", "x"),
+                    Message("assistant", "y", True, {"score": score}),
+                    *trajectory(1).messages,
+                ]
+            ),
+            f"the score of step 0 should be a number{expected}, got {got}",
+        )
+        for score, expected, got in [
+            (True, "", "true"),
+            (2**53 + 1, " that a float can hold (the nearest is 9007199254740992.0)", "9007199254740993"),
+        ]
+    ),
     (
         "cornell-rollout",
         trajectory(messages=[*trajectory().messages, Message("user", "End.")]),
@@ -210,6 +237,17 @@ def test_a_name_that_does_not_fit_the_container_is_refused(tmp_path):
         write_format("cornell-rollout", [], tmp_path / "there")
     with pytest.raises(ValueError, match="The writer of agenttraj takes no options, got outcome"):
         write_format("agenttraj", [], tmp_path / "some.json", outcome=1.0)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan"), 10**400])
+@pytest.mark.parametrize("name", ["agentgym", "agentgym-rl"])
+def test_a_scale_by_which_nothing_can_be_divided_is_refused_by_reader_and_writer(tmp_path, name, scale):
+    path = put(tmp_path, name, ROWS[name][:1])
+    expected = f"of {name} takes a finite number above 0 as reward_scale, got {scale}"
+    with pytest.raises(ValueError, match=f"The reader {expected}"):
+        read_format(name, path, env="e", reward_scale=scale)
+    with pytest.raises(ValueError, match=f"The writer {expected}"):
+        write_format(name, [trajectory()], tmp_path / f"new_{file_name(name)}", reward_scale=scale)
 
 
 def test_labels_that_contradict_the_rest_of_their_trajectory_are_refused(tmp_path):

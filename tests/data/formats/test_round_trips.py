@@ -76,10 +76,44 @@ def test_a_reward_on_a_scale_is_written_on_that_scale_and_comes_back(tmp_path, n
     assert read_format(name, tmp_path / file_name(name)) == read
 
 
+@pytest.mark.parametrize("kept", [0, -1, True, "100", 10**400])
+def test_a_trajectory_that_keeps_something_else_than_a_scale_is_written_on_none(tmp_path, kept):
+    written = trajectory(outcome=0.5, extra={"reward_scale": kept})
+    assert through(tmp_path, "agentgym", [written]) == [written]
+    assert get(tmp_path / "some.jsonl", "agentgym")[0]["reward"] == 0.5
+
+
 def test_a_writer_may_be_told_the_scale(tmp_path):
     written = trajectory(outcome=0.83)
     assert through(tmp_path, "agentgym", [written], reward_scale=100) == [written]
     assert get(tmp_path / "some.jsonl", "agentgym")[0]["reward"] == 83
+
+
+@pytest.mark.parametrize("mark", [True, False])
+@pytest.mark.parametrize(
+    ("name", "key", "values", "column", "untaught"),
+    [
+        ("openai-chat", "weight", (0, 1, 0.0, None), "messages", 0),
+        ("agenttraj", "loss", (True, False, None), "conversations", False),
+        ("agentgym", "loss", (True, False, None), "conversations", False),
+    ],
+)
+def test_an_action_is_taught_to_other_readers_as_it_is_marked_now(tmp_path, name, key, values, column, untaught, mark):
+    for kept in values:
+        messages = [Message("user", "x"), Message("assistant", "y", True, {key: kept})]
+        written = trajectory(messages=messages, rewards=[1.0], extra={"action_loss": [mark]})
+        assert through(tmp_path, name, [written]) == [written]
+        said = get(tmp_path / file_name(name), name)[0][column][1][key]
+        assert (said != untaught) == mark
+        if (kept != untaught) == mark:
+            assert said == kept
+
+
+def test_an_answer_that_is_no_action_is_not_taught_whatever_was_read(tmp_path):
+    opening = [Message("user", "x"), Message("assistant", "Ok.", extra={"loss": None})]
+    written = trajectory(messages=[*opening, *trajectory().messages])
+    assert through(tmp_path, "agenttraj", [written]) == [written]
+    assert get(tmp_path / "some.json", "agenttraj")[0]["conversations"][1]["loss"] is False
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)

@@ -17,6 +17,7 @@ only, which become trajectories without messages that have not paid anything yet
 
 import math
 import re
+import sys
 from typing import Any
 
 import msgspec
@@ -134,7 +135,9 @@ def reward_scale(trajectory: Trajectory, options: Options) -> float:
     if options.reward_scale is not None:
         return options.reward_scale
     kept = trajectory.extra.get(_SCALE)
-    return float(kept) if isinstance(kept, int | float) and kept > 0 and not isinstance(kept, bool) else 1.0
+    if isinstance(kept, int | float) and not isinstance(kept, bool) and 0.0 < kept <= sys.float_info.max:
+        return float(kept)
+    return 1.0
 
 
 def _episode(row: Row, options: Options, form: str, task: str, outcome: float, extra: dict[str, Any]) -> Trajectory:
@@ -224,14 +227,15 @@ def _read_turn(turn: Row) -> tuple[Message, bool | None]:
 
 
 def _conversation(trajectory: Trajectory) -> list[dict[str, Any]]:
-    """The messages in the ``from``/``value`` style."""
+    """The messages in the ``from``/``value`` style; a mark that was read stays where it still says the same."""
     marks = iter(trajectory.action_loss)
     turns = []
     for message in trajectory.messages:
         loss = None if message.role != "assistant" else next(marks) if message.action else False
         turn = {"from": _NAMES[message.role], "loss": loss, "value": message.content}
         kept = message.extra.get("loss", loss)
-        turns.append(_native(message, turn, {"loss": kept} if kept is None or isinstance(kept, bool) else {}))
+        same = message.role != "assistant" or (kept is False) == (loss is False)
+        turns.append(_native(message, turn, {"loss": kept} if same and isinstance(kept, bool | None) else {}))
     return turns
 
 

@@ -39,7 +39,7 @@ def read(row: Row, options: Options) -> Trajectory:
     """A conversation; the task is named by what the user says first."""
     turns = row.parts("messages")
     messages = [_read_message(turn) for turn in turns]
-    marks = [turn.values.get("weight", 1) != 0 for turn in turns if turn.values["role"] == "assistant"]
+    marks = [_trained_on(turn.values) for turn in turns if turn.values["role"] == "assistant"]
     env = CHAT if options.env is None else options.env
     task = question_task(env, next((message.content for message in messages if message.role == "user"), ""))
     outcome = chosen_outcome(row, options, "OpenAI's chat format", task)
@@ -66,8 +66,8 @@ def write(trajectory: Trajectory, options: Options) -> dict[str, Any]:
     messages = []
     for message in trajectory.messages:
         turn = _written(message)
-        if message.action and not next(marks):
-            turn.setdefault("weight", 0)
+        if message.action and _trained_on(turn) != (imitated := next(marks)):
+            turn["weight"] = int(imitated)
         messages.append(turn)
     return {**known_columns(trajectory, CHAT), "messages": messages}
 
@@ -89,6 +89,10 @@ def _read_message(turn: Row) -> Message:
     if said != content and "content" in turn.values:
         extra["content"] = said
     return Message(_ROLES[role], content, role == "assistant", extra)
+
+
+def _trained_on(turn: dict[str, Any]) -> bool:
+    return turn.get("weight", 1) != 0
 
 
 def _said(turn: Row, content: Any) -> str:

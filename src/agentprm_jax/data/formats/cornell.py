@@ -65,7 +65,7 @@ def write_rollout(trajectory: Trajectory, options: Options) -> dict[str, Any]:
         reason, action = _reason_and_action(acted)
         last = index == len(pairs) - 1
         kept = {key: value for key, value in acted.extra.items() if key not in ("observation", "candidate_actions")}
-        score = trajectory.outcome if last else _number_or(kept.get("score"), 0.0)
+        score = trajectory.outcome if last else _score(trajectory, index, kept.get("score"))
         told = {"reason": reason, "action": action, "score": score}
         actions = seen.extra.get("candidate_actions", [])
         steps.append({"observation": seen.content, "candidate_actions": actions, **kept, **told})
@@ -177,5 +177,12 @@ def _pairs(trajectory: Trajectory, form: str) -> list[tuple[Message, Message]]:
     return list(zip(trajectory.messages[::2], trajectory.messages[1::2], strict=True))
 
 
-def _number_or(value: Any, otherwise: float) -> float:
-    return as_number(value, "score") if isinstance(value, int | float) else otherwise
+def _score(trajectory: Trajectory, step: int, kept: Any) -> float:
+    """The score of a step before the last, as it was read; 0 where none was."""
+    if not isinstance(kept, int | float):
+        return 0.0
+    try:
+        return as_number(kept, "score")
+    except BadTrajectory as error:
+        reason = f"the score of step {step} should be {error.expected}, got {error.got}"
+        raise CannotHold(trajectory, ROLLOUT, reason) from error

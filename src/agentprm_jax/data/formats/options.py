@@ -40,7 +40,7 @@ class Options:
         ended: How the episodes ended; no format says it.
         opening: How many assistant messages at the beginning are no actions, where nothing marks them.
         reward_scale: What rewards are divided by, so that outcomes lie in [0, 1]: 100 for AgentGym's SciWorld. Writing:
-            what outcomes are multiplied by. None is what the trajectory was read with, or else 1.
+            what outcomes are multiplied by. Finite and above 0. None is what the trajectory was read with, or else 1.
         scorer: Name of the scorer whose promises are the step labels. Reading: None is ``"label"``. Writing: None is
             the only scorer that the trajectory has.
         tag: The token that ends a step.

@@ -7,6 +7,7 @@ labels are never only in it: what a format cannot hold of those is refused.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -112,7 +113,12 @@ def _told_scorer(options: Options, rest: dict[str, Any]) -> Any:
 
 
 def _scale(rest: dict[str, Any]) -> float | None:
-    return as_number(rest["reward_scale"], f"{REST}.reward_scale") if "reward_scale" in rest else None
+    if "reward_scale" not in rest:
+        return None
+    scale = as_number(rest["reward_scale"], f"{REST}.reward_scale")
+    if not 0.0 < scale < math.inf:
+        raise BadTrajectory(f"{REST}.reward_scale", "a finite number above 0", repr(scale))
+    return scale
 
 
 def _refuse_contradiction(row: Row, read: Read, options: Options, merged: Trajectory) -> None:

@@ -1,6 +1,7 @@
 """The foreign formats by name, and reading and writing files of any of them."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,7 +153,7 @@ def iterate_format(
     Raises:
         BadItem: At the first row that the format does not allow, if ``errors`` is None.
         MissingChoice: If the file leaves something open that changes what a model learns, and no option fills it.
-        ValueError: If the format or an option is unknown.
+        ValueError: If the format or an option is unknown, or the ``reward_scale`` no finite number above 0.
     """
     form = _format(name)
     chosen = _chosen(name, "reader", ("split", "ended", *form.reads_with), options)
@@ -181,7 +182,8 @@ def write_format(
     Raises:
         CannotHold: If a trajectory holds something for which the format has no place, and ``refused`` is None.
         TrajectoryWriteError: If the disk refuses.
-        ValueError: If the format or an option is unknown, or the path's name does not fit the format.
+        ValueError: If the format or an option is unknown, the ``reward_scale`` is no finite number above 0, or the
+            path's name does not fit the format.
     """
     form = _format(name)
     chosen = _chosen(name, "writer", form.writes_with, options)
@@ -230,9 +232,12 @@ def _format(name: str) -> Format:
 
 
 def _chosen(name: str, side: str, takes: tuple[str, ...], options: dict[str, Any]) -> Options:
-    """The options, of which this side of the format takes some."""
+    """The options, of which this side of the format takes some, in their range."""
     for option in options:
         if option not in takes:
             known = f"takes {', '.join(takes)}" if takes else "takes no options"
             raise ValueError(f"The {side} of {name} {known}, got {option}.")
+    scale = options.get("reward_scale")
+    if scale is not None and not 0.0 < scale <= sys.float_info.max:
+        raise ValueError(f"The {side} of {name} takes a finite number above 0 as reward_scale, got {scale!r}.")
     return Options(**options, told=frozenset(options))
