@@ -6,12 +6,12 @@ Command:
         --prms runs/prm-agentprm-0 runs/prm-orm-0 --training-trajectories runs/train/trajectories.jsonl \
         --output runs/evaluation
 
-Prints the table, and writes results.json, pictures and report.html into OUTPUT. What was measured for each PRM is
-kept, so that an interrupted evaluation goes on with the next one, on other devices if you like: a PRM that does not
-fit on a device lies on several of this host with --mesh.fsdp N or --mesh.tensor N. An evaluation is one process:
-further hosts take evaluations of their own, of other PRMs (docs/pods.md says why). With --actor remote
---remote.model NAME an OpenAI-compatible server proposes the actions of beam search (see collect.py); its answers are
-kept while the process runs, so that all scorers choose from the same ones.
+Prints the table, and writes results.json, pictures and report.html into OUTPUT. What was measured is kept, the scores
+of the pool and every beam of each PRM for itself, so that an interrupted evaluation goes on with the next one, on other
+devices if you like: a PRM that does not fit on a device lies on several of this host with --mesh.fsdp N or
+--mesh.tensor N. An evaluation is one process: further hosts take evaluations of their own, of other PRMs (docs/pods.md
+says why). With --actor remote --remote.model NAME an OpenAI-compatible server proposes the actions of beam search (see
+collect.py); its answers are kept while the process runs, so that all scorers choose from the same ones.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import datetime
 import functools
 import math
 import shlex
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ from agentprm_jax.scoring.config import TOKENS_PER_BATCH
 from agentprm_jax.training.config import MeshConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from agentprm_jax.actors.base import Actor
     from agentprm_jax.reporting.evaluation import SearchOutcomes
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from agentprm_jax.reporting.page import Picture
     from agentprm_jax.reporting.pool import Pool
     from agentprm_jax.reporting.results import Results, Stage
+    from agentprm_jax.reporting.stage import StageFolder
     from agentprm_jax.scoring.base import ConversationScorer
     from agentprm_jax.search.result import SearchResult
 
@@ -120,11 +122,11 @@ def main(config: EvaluateConfig, stages: Sequence[Stage] = (), headline: str = "
     from agentprm_jax.reporting.progress import progress
 
     check_inputs(config)
-    claim(config)
-    jobs = measurements(config)
-    for name in progress(jobs, "evaluate", total=len(jobs)):
-        measure(config, name)
-    return report(config, stages, headline)
+    with claim(config).held():
+        jobs = measurements(config)
+        for name in progress(jobs, "evaluate", total=len(jobs)):
+            measure(config, name)
+        return report(config, stages, headline)
 
 
 def check_inputs(config: EvaluateConfig) -> None:
@@ -151,11 +153,11 @@ def check_inputs(config: EvaluateConfig) -> None:
     check_apart({prm: prm_training(read_prm_record(find_model(prm).model)) for prm in config.prms})
 
 
-def claim(config: EvaluateConfig) -> None:
+def claim(config: EvaluateConfig) -> StageFolder:
     """Notes in OUTPUT what is evaluated there, or raises RunMismatch if that is something else."""
     from agentprm_jax.reporting.stage import StageFolder
 
-    StageFolder(config.output, "evaluate", config, ignore=("output", "mesh", "tokens_per_batch"))
+    return StageFolder(config.output, "evaluate", config, ignore=("output", "mesh", "tokens_per_batch"))
 
 
 def prm_folders(config: EvaluateConfig) -> dict[str, Path]:
@@ -182,9 +184,7 @@ def measure(config: EvaluateConfig, name: str) -> None:
 
 def measure_prm(config: EvaluateConfig, prm_folder: Path, path: Path) -> None:
     """Scores the pool and searches with one PRM."""
-    from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
     from agentprm_jax.reporting.prm_training import prm_training
-    from agentprm_jax.reporting.provenance import git_commit
     from agentprm_jax.scoring.prm_files import read_prm_record
 
     if path.exists():
@@ -193,62 +193,67 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, path: Path) -> None:
     folder = find_model(prm_folder).model
     prm = load_on_mesh(folder, config.mesh, tokens_per_batch=config.tokens_per_batch)
     training = prm_training(read_prm_record(folder))
-    promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
-    pool_tokens = prm.tokens_scored
     actor = proposer(config.actor, config.sampler, config.remote)
-    beams = {}
-    for size in reversed(config.beams):  # the largest first: much of what the others need is remembered then
+
+    def score_pool() -> dict[str, Any]:
+        promises = [list(scores.promise) for scores in prm.score(read_pool(config).flat)]
+        return {"promises": promises, "pool_tokens": prm.tokens_scored}
+
+    def search_beam(size: str) -> dict[str, Any]:
         prm.forget_conversations()  # every search pays for what it reads
         scored, kept = prm.tokens_scored, prm.tokens_kept
         found = search(config, size, actor, prm, finished_first=False)
-        beams[size] = outcomes_of(found, prm.tokens_scored - scored, prm.tokens_kept - kept)
-    minutes = (time.monotonic() - start) / 60
-    write_evaluation(
-        path,
-        Evaluation(
-            method=training.method,
-            seed=training.seed,
-            promises=promises,
-            pool_tokens=pool_tokens,
-            beams=beams,
-            minutes=minutes,
-            initial_value=prm.initial_value,
-            training=training,
-            commit=git_commit(Path(__file__).parent),
-        ),
-    )
+        return {"beams": {size: outcomes_of(found, prm.tokens_scored - scored, prm.tokens_kept - kept)}}
+
+    # the largest beam first: much of what the others need is remembered then
+    beams = {size: functools.partial(search_beam, size) for size in reversed(config.beams)}
+    whose = {"method": training.method, "seed": training.seed, "initial_value": prm.initial_value, "training": training}
+    measure_parts(path, {"pool": score_pool} | beams, whose, start)
 
 
 def measure_random(config: EvaluateConfig, name: str, folder: Path) -> None:
     """Searches with random scores: as they are, and preferring paths that ended by themselves."""
-    from agentprm_jax.reporting.evaluation import Evaluation, write_evaluation
-    from agentprm_jax.reporting.provenance import git_commit
     from agentprm_jax.scoring.random_scorer import RandomScorer
 
+    seed = int(name.removeprefix("random-"))
     actor = proposer(config.actor, config.sampler, config.remote)
+
+    def search_beam(size: str, finished_first: bool) -> dict[str, Any]:
+        found = search(config, size, actor, RandomScorer(seed), finished_first=finished_first)
+        return {"beams": {size: outcomes_of(found)}}
+
     for file, finished_first in zip(RANDOM[name], (False, True), strict=True):
         path = folder / f"{file}.json"
-        method, seed = file.rsplit("-", 1)[0], int(name.removeprefix("random-"))
-        if path.exists():
-            continue
-        start = time.monotonic()
-        beams = {
-            size: outcomes_of(search(config, size, actor, RandomScorer(seed), finished_first=finished_first))
-            for size in config.beams
-        }
-        minutes = (time.monotonic() - start) / 60
-        write_evaluation(
-            path,
-            Evaluation(
-                method=method,
-                seed=seed,
-                promises=[],
-                pool_tokens=0,
-                beams=beams,
-                minutes=minutes,
-                commit=git_commit(Path(__file__).parent),
-            ),
-        )
+        if not path.exists():
+            beams = {size: functools.partial(search_beam, size, finished_first) for size in config.beams}
+            measure_parts(path, beams, {"method": file.rsplit("-", 1)[0], "seed": seed}, time.monotonic())
+
+
+def measure_parts(
+    path: Path, parts: Mapping[str, Callable[[], dict[str, Any]]], whose: dict[str, Any], start: float
+) -> None:
+    """Measures what is missing of one scorer and keeps every part, so that an interruption costs the one it comes in.
+
+    Args:
+        path: the file of the whole, which takes the place of the parts when all are there.
+        parts: what gives the fields of `Evaluation` that each part is about, by the names of their files.
+        whose: the fields that all have in common.
+        start: when work on the first one that is missing began, on the monotonic clock.
+    """
+    from agentprm_jax.reporting.evaluation import Evaluation, join_parts, read_evaluation, write_evaluation
+    from agentprm_jax.reporting.provenance import join_origins, origin_here
+
+    folder = path.with_name(f"{path.stem}.parts")
+    folder.mkdir(exist_ok=True)
+    common = {"promises": [], "pool_tokens": 0, "beams": {}} | join_origins([origin_here()]) | whose
+    files = {folder / f"{part}.json": measured for part, measured in parts.items()}
+    for file, measured in files.items():
+        if not file.exists():
+            fields = common | measured()
+            write_evaluation(file, Evaluation(**fields, minutes=(time.monotonic() - start) / 60))
+            start = time.monotonic()
+    write_evaluation(path, join_parts([read_evaluation(file) for file in files]))
+    shutil.rmtree(folder)
 
 
 @functools.cache
@@ -354,12 +359,13 @@ def report(
     from agentprm_jax.reporting.bars import quickstart_bars
     from agentprm_jax.reporting.findings import Findings
     from agentprm_jax.reporting.page import write_page
-    from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_versions
+    from agentprm_jax.reporting.provenance import Origin, describe_machine, git_commit, join_origins, package_versions
     from agentprm_jax.reporting.results import Results, write_results
     from agentprm_jax.reporting.stage import plain_config
     from agentprm_jax.reporting.tables import markdown_results, print_results
 
     findings = Findings(read_measurements(config))
+    worked = (*stages, findings.stage())
     results = Results(
         title=f"AgentPRM on {config.environment.name} ({config.environment.form} form)",
         headline=headline or findings.headline(),
@@ -368,6 +374,7 @@ def report(
         machine=describe_machine(),
         git_commit=git_commit(Path(__file__).parent),
         versions=package_versions(),
+        run=Origin(**join_origins(worked)),
         config=plain_config(config),
         pipeline=pipeline or {},
         prms=findings.trainings(),
@@ -375,7 +382,7 @@ def report(
         curves=findings.curves(),
         comparisons=findings.comparisons(),
         checks=quickstart_bars(findings),
-        stages=(*stages, findings.stage()),
+        stages=worked,
     )
     write_results(config.output / "results.json", results)
     (config.output / "results.md").write_text(markdown_results(results), encoding="utf-8")

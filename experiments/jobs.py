@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,14 +47,14 @@ class JobFailed(RuntimeError):
     """A job ended with an error; the message names the job, the error and the log."""
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iterator[str]:
+def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Generator[str, None, None]:
     """Runs all jobs in `workers` processes, in the order given where nothing is missing; yields names as jobs end.
 
     Each worker keeps to one core where there are enough of them. Its output goes to `logs`/NAME.log, compiled
     programs to `cache`, from where other workers and later runs take them, and its memory comes in large pages unless
     the environment has settings for glibc. Workers end when this process does, however it ends; an interrupt, which
     SIGTERM is too, is passed on to the jobs that are running, so that they save what they have, and to those of workers
-    that are only starting.
+    that are only starting. A second one is passed on as well, and stops what is saving.
 
     Raises:
         ValueError: a job needs one that does not come before it.
@@ -73,10 +73,18 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Iter
             yield from _drain(pool, jobs, logs, workers)
         except (KeyboardInterrupt, GeneratorExit):
             stopping.set()  # first: a worker that does not hear the signal yet looks here when it does
-            for worker in multiprocessing.active_children():
-                if worker.pid is not None:
-                    os.kill(worker.pid, signal.SIGINT)
+            _interrupt_workers()
+            try:
+                pool.shutdown()
+            except KeyboardInterrupt:
+                _interrupt_workers()
             raise
+
+
+def _interrupt_workers() -> None:
+    for worker in multiprocessing.active_children():
+        if worker.pid is not None:
+            os.kill(worker.pid, signal.SIGINT)
 
 
 @contextmanager
@@ -124,18 +132,23 @@ def _raise_failure(job: Job, future: Future, logs: Path) -> None:
 
 
 def _run(job: Job, log: Path) -> None:
-    """In the worker: calls the job's function with its output in the log."""
+    """In the worker: calls the job's function with its output in the log.
+
+    Some send SIGTERM to all processes at once. The parent passes it on as an interrupt, and a job that heard both would
+    stop without saving: here SIGTERM waits for the end of the job.
+    """
     _output_to(log)
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if _stopping is not None and _stopping.is_set():
-            raise KeyboardInterrupt
-        getattr(importlib.import_module(job.module), job.function)(*job.arguments)
-    except BaseException:
-        traceback.print_exc()
-        raise
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with _held_back(signal.SIGTERM):
+        try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if _stopping is not None and _stopping.is_set():
+                raise KeyboardInterrupt
+            getattr(importlib.import_module(job.module), job.function)(*job.arguments)
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _output_to(log: Path) -> None:
@@ -156,7 +169,6 @@ def _start_worker(numbers: Any, workers: int, cache: str, stopping: Any) -> None
     _stopping = stopping
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     number = numbers.get()
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -169,6 +181,7 @@ def _start_worker(numbers: Any, workers: int, cache: str, stopping: Any) -> None
 
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # last: in this thread and no other
 
 
 def _check_order(jobs: Sequence[Job]) -> None:

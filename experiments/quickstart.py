@@ -10,13 +10,15 @@ Command:
 
 The environment is played in declared form: the actor ends an episode by saying `finish`, and the outcome is whether the
 goal holds at that moment, so that neither length nor ending gives the answer away. Ends with a table on the terminal,
-results.json, pictures and report.html in OUTPUT/evaluation. Interrupt it at any time; the same command goes on.
+results.json, pictures and report.html in OUTPUT/evaluation. Interrupt it at any time: Ctrl-C or SIGTERM saves, and ends
+it with exit code 75 ("try again"). The same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+from contextlib import closing
 from pathlib import Path
 
 import tyro
@@ -44,12 +46,13 @@ def main(config: QuickstartConfig) -> None:
 
     jobs = plan(config)
     check_tasks(config)
-    StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
-    evaluate.claim(evaluation(config))
-    names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
-    for _ in progress(names, "stages", total=len(jobs)):
-        pass
-    evaluate.report(evaluation(config), stages(config, jobs), "", plain_config(config))
+    run = StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
+    with run.held(), evaluate.claim(evaluation(config)).held():
+        names = run_jobs(jobs, config.workers, config.output / "logs", config.output / "compiled")
+        with closing(names):
+            for _ in progress(names, "stages", total=len(jobs)):
+                pass
+        evaluate.report(evaluation(config), stages(config, jobs), "", plain_config(config))
 
 
 def plan(config: QuickstartConfig) -> list[Job]:

@@ -36,6 +36,16 @@ def test_a_package_of_an_extra_that_is_missing_is_answered_and_any_other_is_an_e
         run_command(stop, ModuleNotFoundError("No module named 'jacks'"))
 
 
+def test_an_interrupt_ends_with_what_is_kept_and_the_exit_code_that_means_try_again(capsys):
+    def stopped(config):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit_:
+        run_command(stopped, None, interrupted="Nothing was changed.")
+    assert exit_.value.code == 75
+    assert capsys.readouterr().err == "\nInterrupted. Nothing was changed.\n"
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("file", [(), ("runs/metrics.jsonl",)])
 def test_a_full_disk_in_the_systems_own_words_gets_advice(number, file):

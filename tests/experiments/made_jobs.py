@@ -40,3 +40,11 @@ def wait(started, stopped):
     except KeyboardInterrupt:
         pathlib.Path(stopped).write_text("interrupted")
         raise
+
+
+def save_slowly(started, saving, stopped):
+    """Waits to be interrupted, and then to be interrupted while it saves."""
+    try:
+        wait(started, saving)
+    except KeyboardInterrupt:
+        wait(started, stopped)

@@ -2,9 +2,21 @@
 
 import dataclasses
 import json
+from unittest.mock import Mock
 
 import pytest
-from evaluate import EvaluateConfig, check_inputs, claim, main, measure, measurements, proposer
+from evaluate import (
+    RANDOM,
+    EvaluateConfig,
+    check_inputs,
+    claim,
+    main,
+    measure,
+    measurements,
+    prm_folders,
+    proposer,
+    read_pool,
+)
 
 from agentprm_jax.actors.config import RemoteConfig
 from agentprm_jax.data import Message, Trajectory
@@ -12,7 +24,10 @@ from agentprm_jax.data.writing import write_trajectories
 from agentprm_jax.envs.config import EnvironmentConfig, TaskConfig
 from agentprm_jax.envs.tasks import list_tasks
 from agentprm_jax.reporting.evaluation import read_evaluation
+from agentprm_jax.reporting.stage import FolderInUse
+from agentprm_jax.scoring.base import StepScores
 from agentprm_jax.search import TasksLeftOut
+from agentprm_jax.search.result import SearchResult
 from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.record import RunMismatch
 from tests.chat_server import Reply, completion, failed
@@ -117,6 +132,11 @@ def test_an_evaluation_goes_on_on_other_devices_but_not_as_another_one(config):
         claim(dataclasses.replace(config, temperature=1.0))
 
 
+def test_an_evaluation_is_kept_from_a_folder_in_which_another_process_evaluates(given):
+    with claim(given).held(), pytest.raises(FolderInUse, match=str(given.output)):
+        main(given)
+
+
 @pytest.fixture
 def given(config, tmp_path):
     """The same with all that an evaluation reads, but for PRMs: two samples of every task."""
@@ -147,18 +167,81 @@ def test_a_pool_with_fewer_samples_than_best_of_n_needs_is_refused_before_anythi
     assert not given.output.exists()
 
 
+def finished_prm(folder):
+    """The folder of a run that has trained an ORM with seed 1, as far as it can be told from its records."""
+    (folder / "model").mkdir(parents=True)
+    record = {"schema": "agentprm.prm/1", "name": "x-1", "method": "orm", "initial_value": 0.5}
+    (folder / "model" / "prm.json").write_text(json.dumps(record))
+    (folder / "stage.json").write_text("{}")
+    return folder
+
+
 def test_prms_that_cannot_be_told_apart_are_refused_before_anything_is_written(given, tmp_path):
-    prms = tuple(tmp_path / name / "prm" for name in "ab")
-    for prm in prms:
-        (prm / "model").mkdir(parents=True)
-        record = {"schema": "agentprm.prm/1", "name": "x-1", "method": "orm", "initial_value": 0.5}
-        (prm / "model" / "prm.json").write_text(json.dumps(record))
-        (prm / "stage.json").write_text("{}")
+    prms = tuple(finished_prm(tmp_path / name / "prm") for name in "ab")
     config = dataclasses.replace(given, prms=prms)
     assert measurements(config)[:2] == ["a+prm", "b+prm"]
     with pytest.raises(ValueError, match=r"a/prm and .*b/prm are both ORM with seed 1"):
         main(config)
     assert not config.output.exists()
+
+
+class CountingPrm:
+    """Scores every step with the number of its row, and counts the pools that it has scored."""
+
+    initial_value, tokens_scored, tokens_kept, pools = 0.5, 0, 0, 0
+
+    def score(self, trajectories):
+        self.pools, self.tokens_scored = self.pools + 1, 100
+        return [StepScores.from_promise([float(row)] * len(t.rewards), 0.5) for row, t in enumerate(trajectories)]
+
+    def forget_conversations(self):
+        self.tokens_scored += 10
+
+
+@pytest.mark.parametrize("scorer", ["prm-orm-1", "random-0"])
+def test_an_interrupted_measurement_goes_on_with_the_part_that_it_was_interrupted_in(
+    given, tmp_path, monkeypatch, scorer
+):
+    folder, prm, searched = finished_prm(tmp_path / "prm-orm-1"), CountingPrm(), []
+    config = dataclasses.replace(given, prms=(folder,), beams=("1x2", "2x2", "4x4"))
+    last = config.beams[0] if scorer in prm_folders(config) else config.beams[-1]
+    interrupt = Mock(side_effect=[KeyboardInterrupt, None, None])
+
+    def search(_, size, *rest, finished_first):
+        if size == last:
+            interrupt()
+        searched.append((size, finished_first))
+        return [SearchResult(read_pool(config).flat[0], 0.0, 3, 2, 1)] * TASKS
+
+    monkeypatch.setattr("evaluate.load_on_mesh", lambda *_, **__: prm)
+    monkeypatch.setattr("evaluate.proposer", lambda *_: None)
+    monkeypatch.setattr("evaluate.search", search)
+    with pytest.raises(KeyboardInterrupt):
+        measure(config, scorer)
+    kept = list(searched)
+    assert len(kept) == 2
+    measure(config, scorer)
+    assert not set(kept) & set(searched[2:])
+    assert prm.pools == (scorer in prm_folders(config))
+    names = [scorer] if prm.pools else RANDOM[scorer]
+    assert sorted(path.name for path in (config.output / "measurements").iterdir()) == [
+        f"{name}.json" for name in names
+    ]
+    for name in names:
+        found = read_evaluation(config.output / "measurements" / f"{name}.json")
+        assert set(found.beams) == set(config.beams)
+        assert found.promises == ([[float(row)] for row in range(2 * TASKS)] if prm.pools else [])
+        assert found.pool_tokens == 100 * prm.pools
+
+
+def test_what_older_code_has_measured_as_a_whole_is_not_measured_again(config):
+    path = config.output / "measurements" / "random_beam-0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"method":"random_beam","seed":0,"promises":[],"pool_tokens":0,"beams":{},"commit":"a1"}')
+    path.with_name("random_beam_finished_first-0.json").write_bytes(path.read_bytes())
+    measure(config, "random-0")
+    assert read_evaluation(path).commits == ("a1",)
+    assert read_evaluation(path).beams == {}
 
 
 def test_a_prm_is_loaded_for_batches_of_so_many_tokens_on_the_devices_that_were_named(config, monkeypatch, tmp_path):

@@ -57,14 +57,20 @@ def test_a_job_that_needs_a_later_one_is_refused_before_anything_runs(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+def wait_for(path):
+    deadline = time.monotonic() + 120
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert path.exists()
+
+
 def test_an_interrupt_reaches_the_jobs_that_are_running_and_ends_the_workers(tmp_path):
     wait = Job("wait", "made_jobs", "wait", (str(tmp_path / "started"), str(tmp_path / "stopped")))
     names = run_jobs([write("first", tmp_path), wait], 1, tmp_path / "logs", tmp_path / "compiled")
     assert next(names) == "first"
 
     def interrupt():
-        while not (tmp_path / "started").exists():
-            time.sleep(0.05)
+        wait_for(tmp_path / "started")
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
@@ -89,3 +95,41 @@ def test_an_interrupt_while_a_worker_starts_ends_its_job_before_it_begins(sent, 
         list(run_jobs([wait], 1, tmp_path / "logs", tmp_path / "compiled"))
     assert not (tmp_path / "started").exists()
     assert not multiprocessing.active_children()
+
+
+def test_a_second_interrupt_stops_what_is_saving(tmp_path):
+    marks = [tmp_path / name for name in ("started", "saving", "stopped")]
+    job = Job("save", "made_jobs", "save_slowly", tuple(map(str, marks)))
+
+    def interrupt():
+        for mark in marks[:2]:
+            wait_for(mark)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs([job], 1, tmp_path / "logs", tmp_path / "compiled"))
+    wait_for(marks[-1])
+
+
+def test_sigterm_to_all_processes_interrupts_a_job_once(tmp_path):
+    job = Job("wait", "made_jobs", "wait", (str(tmp_path / "started"), str(tmp_path / "stopped")))
+
+    def terminate():
+        wait_for(tmp_path / "started")
+        for process in [*(worker.pid for worker in multiprocessing.active_children()), os.getpid()]:
+            os.kill(process, signal.SIGTERM)
+            time.sleep(0.2)
+
+    threading.Thread(target=terminate).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs([job], 1, tmp_path / "logs", tmp_path / "compiled"))
+    assert (tmp_path / "stopped").read_text() == "interrupted"
+    assert not multiprocessing.active_children()
+
+
+def test_what_a_terminal_sends_to_a_worker_that_starts_does_not_end_it(tmp_path, monkeypatch, capfd):
+    (tmp_path / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert list(run_jobs([write("first", tmp_path)], 1, tmp_path / "logs", tmp_path / "compiled")) == ["first"]
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,5 +1,6 @@
 """The whole pipeline, small: from nothing to a report, again without work, and on after a kill and an interrupt."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,6 +10,10 @@ import sys
 import time
 
 import pytest
+import quickstart
+from presets import PRESETS
+
+from agentprm_jax.reporting.stage import FolderInUse, StageFolder
 
 SCRIPT = pathlib.Path(__file__).parent.parent.parent / "experiments" / "quickstart.py"
 
@@ -45,10 +50,18 @@ def finished(tmp_path_factory):
     return output, done, interrupted
 
 
+def test_a_second_start_on_one_folder_is_refused_before_it_starts_a_stage(tmp_path):
+    config = dataclasses.replace(PRESETS["smoke"], output=tmp_path / "run")
+    run = StageFolder(config.output, "quickstart", config, ignore=("output", "workers"))
+    with run.held(), pytest.raises(FolderInUse, match=f"at work in {config.output}"):
+        quickstart.main(config)
+    assert [path.name for path in config.output.iterdir()] == ["config.json"]
+
+
 @pytest.mark.slow
 def test_an_interrupt_ends_the_run_with_a_sentence_and_no_traceback(finished):
     output, _, (code, said) = finished
-    assert code != 0
+    assert code == 75
     assert f"Interrupted. What was finished is kept in {output}: run the same command again to go on." in said
     assert "Traceback" not in said
 
@@ -70,6 +83,8 @@ def test_results_hold_every_figure_with_tasks_costs_stages_versions_and_config(f
     assert agentprm["costs"]["beam_2x2"]["tokens_sampled"] > 0
     assert all(stage["minutes"] >= 0 for stage in results["stages"])
     assert {"python", "jax"} <= results["versions"].keys()
+    assert results["run"]["versions"] == [results["versions"]]
+    assert all(stage["machines"] and stage["versions"] for stage in results["stages"])
     assert results["config"]["beams"] == ["1x2", "2x2"]
     assert results["pipeline"]["preset"] == "smoke"
     assert results["pipeline"]["lam"] == 0.95
@@ -103,6 +118,7 @@ def test_running_it_again_trains_nothing_and_gives_the_same_tables(finished):
     after = json.loads((output / "evaluation" / "results.json").read_text())
     assert after["tables"] == before["tables"]
     assert after["stages"] == before["stages"]
+    assert after["run"] == before["run"]
 
 
 @pytest.mark.slow

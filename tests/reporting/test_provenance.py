@@ -4,7 +4,15 @@ import platform
 import subprocess
 
 from agentprm_jax.reporting import provenance
-from agentprm_jax.reporting.provenance import describe_machine, git_commit, package_commit, package_versions
+from agentprm_jax.reporting.provenance import (
+    Origin,
+    describe_machine,
+    git_commit,
+    join_origins,
+    origin_here,
+    package_commit,
+    package_versions,
+)
 
 
 def git(folder, *arguments):
@@ -46,3 +54,12 @@ def test_versions_name_what_is_installed_and_nothing_else():
     assert set(versions) == {"python", "numpy"}
     assert versions["python"] == platform.python_version()
     assert "cores" in describe_machine()
+
+
+def test_what_is_made_of_several_things_has_every_different_origin_of_theirs_once():
+    here = origin_here()
+    other = Origin(commits=("a1",), machines=here.machines, versions=({"jax": "1.0"},))
+    joined = Origin(**join_origins([here, Origin(), other, here]))
+    assert joined == Origin(
+        commits=(*here.commits, "a1"), machines=(describe_machine(),), versions=(package_versions(), {"jax": "1.0"})
+    )

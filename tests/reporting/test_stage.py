@@ -2,12 +2,16 @@
 
 import dataclasses
 import errno
+import json
 import os
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from agentprm_jax.reporting.stage import ENCODED, ForeignFolder, StageFolder, claim_together
+from agentprm_jax.reporting.stage import ENCODED, FolderInUse, ForeignFolder, StageFolder, claim_together
+from agentprm_jax.training.distributed import OtherProcessFailed
 from agentprm_jax.training.record import RunMismatch
 
 
@@ -69,20 +73,50 @@ def test_minutes_add_up_over_interruptions(tmp_path):
     assert stage.finish().minutes > first > 0.0
 
 
-def test_a_stage_names_every_commit_under_which_it_was_worked_on(tmp_path, monkeypatch):
-    for commit in ("a1", "a1", "b2", None):
-        monkeypatch.setattr("agentprm_jax.reporting.stage.package_commit", lambda commit=commit: commit)
+def test_a_kill_loses_no_more_than_the_time_since_the_last_note(tmp_path):
+    def minutes():
+        path = tmp_path / "run" / "minutes.json"
+        return json.loads(path.read_text())["minutes"] if path.exists() else 0.0
+
+    def wait_for_more_than(known):
+        deadline = time.monotonic() + 60
+        while minutes() <= known and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert minutes() > known
+
+    with open_stage(tmp_path / "run").clock(seconds_between_notes=0.01):
+        wait_for_more_than(0.0)
+        wait_for_more_than(minutes())
+    ended = minutes()
+    time.sleep(0.05)
+    assert minutes() == ended
+
+
+def test_a_stage_names_every_commit_machine_and_version_under_which_it_was_worked_on(tmp_path, monkeypatch):
+    home = "agentprm_jax.reporting.provenance"
+    for commit, cores, jax in (("a1", 1, "1.0"), ("a1", 2, "1.0"), ("b2", 1, "1.1"), (None, 1, "1.1")):
+        monkeypatch.setattr(f"{home}.package_commit", lambda commit=commit: commit)
+        monkeypatch.setattr(f"{home}.describe_machine", lambda cores=cores: f"{cores} cores")
+        monkeypatch.setattr(f"{home}.package_versions", lambda jax=jax: {"jax": jax})
         with open_stage(tmp_path / "run").clock():
             pass
-    assert open_stage(tmp_path / "run").finish().commits == ("a1", "b2")
+    open_stage(tmp_path / "run").finish()
+    monkeypatch.setattr(f"{home}.package_versions", lambda: {"jax": "2.0"})
+    found = open_stage(tmp_path / "run").done
+    assert found.commits == ("a1", "b2")
+    assert found.machines == ("1 cores", "2 cores")
+    assert found.versions == ({"jax": "1.0"}, {"jax": "1.1"})
 
 
-def test_notes_of_sessions_before_commits_were_kept_are_continued(tmp_path):
+def test_notes_of_sessions_before_commits_or_machines_were_kept_are_continued(tmp_path):
     opened = open_stage(tmp_path / "run")
-    (tmp_path / "run" / "minutes.json").write_text('{"minutes": 2.0}')
-    with opened.clock():
-        pass
-    assert opened.finish().minutes > 2.0
+    for old in ('{"minutes": 2.0}', '{"minutes": 2.0, "commits": []}'):
+        (tmp_path / "run" / "minutes.json").write_text(old)
+        with opened.clock():
+            pass
+        assert opened.finish().minutes > 2.0
+    (tmp_path / "run" / "stage.json").write_text('{"name": "stage", "minutes": 2.0, "commits": ["a1"]}')
+    assert opened.done.commits == ("a1",)
 
 
 def test_what_a_kill_left_of_the_claim_is_no_foreign_file(tmp_path):
@@ -126,3 +160,49 @@ def test_a_folder_is_given_back_by_an_error_until_something_is_made_and_never_by
         raise ValueError("no such path")
     assert open_stage(tmp_path / "run", steps=4).done is None
     assert (tmp_path / "run" / ENCODED).exists()
+
+
+def test_a_folder_that_is_being_filled_is_refused_by_its_name_until_it_is_left(tmp_path):
+    first, second = (open_stage(tmp_path / "run") for _ in range(2))
+    for inside in (first.clock, first.held):
+        with inside(), pytest.raises(FolderInUse, match=rf"at work in {tmp_path / 'run'} \(stage\)"), second.clock():
+            raise AssertionError
+    with pytest.raises(ValueError, match="no such path"), second.clock():
+        raise ValueError("no such path")
+
+
+def test_a_claim_that_was_given_back_since_it_was_found_does_not_let_a_second_process_in(tmp_path, monkeypatch):
+    stage = open_stage(tmp_path / "run")
+
+    def give_back(_):
+        (tmp_path / "run" / "config.json").unlink()
+        return True
+
+    monkeypatch.setattr("agentprm_jax.reporting.stage.take_lock", give_back)
+    with pytest.raises(FolderInUse), stage.held():
+        raise AssertionError
+
+
+def test_where_the_file_system_has_no_locks_work_goes_on(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with open_stage(tmp_path / "run").clock():
+        pass
+    assert open_stage(tmp_path / "run").finish().minutes > 0
+
+
+def test_a_run_of_several_processes_holds_its_folder_once_and_stops_in_all_where_another_run_does(tmp_path):
+    config = Config(tmp_path / "run")
+
+    @contextmanager
+    def failed_elsewhere(what):
+        yield
+        raise OtherProcessFailed(what)
+
+    first = StageFolder(tmp_path / "run", "stage", config)
+    second = StageFolder(tmp_path / "run", "stage", config, writer=False)
+    third = StageFolder(tmp_path / "run", "stage", config, writer=False, together=failed_elsewhere)
+    with first.clock(), second.clock(), pytest.raises(OtherProcessFailed, match=f"locking {tmp_path}"), third.clock():
+        raise AssertionError

@@ -10,6 +10,7 @@ from agentprm_jax.reporting import tables
 from agentprm_jax.reporting.formatting import describe_comparison, format_estimate
 from agentprm_jax.reporting.methods import method_label
 from agentprm_jax.reporting.page import render_page
+from agentprm_jax.reporting.provenance import Origin
 from agentprm_jax.reporting.results import Column, Estimate, Row, RowKind, Stage, Table
 
 
@@ -103,11 +104,26 @@ def test_stages_of_other_commits_than_the_evaluation_are_named_wherever_stages_a
     )
     mixed = msgspec.structs.replace(results, stages=stages)
     expected = ["older ran under commit a1.", "both ran under commit a1 and then b2."]
-    assert tables.stage_commits(mixed) == expected
+    assert tables.describe_origin(mixed) == expected
     for text in (printed(mixed), tables.markdown_results(mixed), render_page(mixed)):
         assert all(sentence in text for sentence in expected)
         assert "same ran" not in text
         assert "12.5%" in text
+
+
+def test_where_a_run_is_reported_elsewhere_what_it_was_made_with_is_told_beside_what_the_report_is_from(results):
+    same = Origin(machines=(results.machine,), versions=(results.versions,))
+    older = results.versions | {"jax": "0.9"}
+    other = Origin(machines=("Linux x86_64, 1 core", results.machine), versions=(older, results.versions))
+    assert tables.describe_origin(msgspec.structs.replace(results, run=same)) == []
+    reported = msgspec.structs.replace(results, run=other)
+    expected = [
+        "Stages ran on Linux x86_64, 1 core and on Linux x86_64, 2 cores; the report is from Linux x86_64, 2 cores.",
+        "Stages ran with jax 0.9; the report is from jax 0.10.2.",
+    ]
+    assert tables.describe_origin(reported) == expected
+    for text in (printed(reported), tables.markdown_results(reported), render_page(reported)):
+        assert all(sentence in text for sentence in expected)
 
 
 def test_names_cannot_break_out_of_a_markdown_cell_or_into_terminal_markup():

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from agentprm_jax.training.interrupt import NonFiniteUpdate
+from agentprm_jax.training.interrupt import INTERRUPTED, NonFiniteUpdate
 
 _EXTRA = "install agentprm-jax["
 """Part of the message where a package of an extra is missing; other missing modules are errors of programming."""
@@ -19,7 +19,8 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
     """Calls `main(config)`; what is no error of programming ends the process with its message alone.
 
     That is an error of input or files, a full disk, a training that diverges, and a package that an extra would have
-    installed. Errors of programming keep their traceback. The exit status of an answer is 1.
+    installed. Errors of programming keep their traceback. The exit status of an answer is 1, and of what Ctrl-C ends
+    `INTERRUPTED`.
 
     Args:
         main: the command.
@@ -31,7 +32,8 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
         main(config)
     except KeyboardInterrupt:
         kept = interrupted or f"What was finished is kept in {config.output}: run the same command again to go on."
-        sys.exit(f"\nInterrupted. {kept}")
+        print(f"\nInterrupted. {kept}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except (ValueError, OSError, RuntimeError, NonFiniteUpdate) as error:
         sys.exit(f"\n{answer(error)}")
     except ImportError as error:

@@ -1,7 +1,6 @@
 """Writes trajectory files: whole lines only, whatever stops the process."""
 
 import errno
-import fcntl
 import gzip
 import json
 import logging
@@ -16,6 +15,7 @@ from typing import IO, Self
 import msgspec
 import zstandard
 
+from agentprm_jax.data.lock import take_lock
 from agentprm_jax.data.reading import suffix_of
 from agentprm_jax.data.record import Trajectory
 
@@ -201,16 +201,12 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
 
 def _lock(file: IO[bytes], path: Path) -> None:
     """Keeps a second writer from taking the line that this one is writing for a torn one."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not take_lock(file):
         raise TrajectoryWriteError(
-            error.errno,
+            errno.EWOULDBLOCK,
             "Another writer has the file open: wait for it, stop it, or write to another file",
             str(path),
-        ) from error
-    except OSError as error:  # some network file systems have no locks; writing there works, unguarded
-        _LOG.info("%s cannot be locked: %s", path, error)
+        )
 
 
 def _repair(file: IO[bytes], path: Path) -> int:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float
 
+from agentprm_jax.reporting.provenance import Origin, join_origins
 from agentprm_jax.reporting.results import PrmTraining
 
 
@@ -39,8 +40,8 @@ class SearchOutcomes(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: list[int] = []
 
 
-class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """One scorer on the pool and in beam search.
+class Evaluation(Origin, frozen=True, kw_only=True):
+    """One scorer on the pool and in beam search, and under what it was measured.
 
     Attributes:
         method: name of the method or control.
@@ -52,7 +53,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         initial_value: expected outcome before the first action, from which the first progress is counted; None for a
             control.
         training: how the PRM was trained; None for a control.
-        commit: commit of the code that measured it; None outside a repository.
+        commit: the only commit, as older code noted it; `read_evaluation` puts it among `commits`.
     """
 
     method: str
@@ -94,11 +95,24 @@ def read_evaluation(path: Path) -> Evaluation:
         ValueError: it is no such record; the message names the file and the field.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Evaluation)
+        found = msgspec.json.decode(path.read_bytes(), type=Evaluation)
     except msgspec.DecodeError as error:
         raise ValueError(
             f"Cannot read {path} as an evaluation: {error}. Remove the file to measure it again."
         ) from error
+    return found if found.commit is None else msgspec.structs.replace(found, commits=(found.commit,), commit=None)
+
+
+def join_parts(parts: Sequence[Evaluation]) -> Evaluation:
+    """One scorer's evaluation as a whole, of which one part has scored the pool and the others have searched."""
+    return msgspec.structs.replace(
+        parts[0],
+        promises=[row for part in parts for row in part.promises],
+        pool_tokens=sum(part.pool_tokens for part in parts),
+        beams={size: search for part in parts for size, search in part.beams.items()},
+        minutes=sum(part.minutes for part in parts),
+        **join_origins(parts),
+    )
 
 
 def measurement_names(prms: Sequence[Path], taken: Sequence[str]) -> dict[str, Path]:

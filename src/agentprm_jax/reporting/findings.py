@@ -17,6 +17,7 @@ from agentprm_jax.reporting.formatting import describe_comparison
 from agentprm_jax.reporting.paths import choose_examples
 from agentprm_jax.reporting.pool import Pool
 from agentprm_jax.reporting.prm_training import describe_form
+from agentprm_jax.reporting.provenance import join_origins
 from agentprm_jax.reporting.results import Column, Comparison, Cost, Curve, PrmTraining, Row, RowKind, Stage, Table
 from agentprm_jax.reporting.statistics import estimate, paired_bootstrap
 from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors, same_actions_estimate
@@ -223,7 +224,7 @@ class Findings:
             tokens_sampled=sum(sum(search.sampled_tokens) for search in searches),
             tokens_scored=scored,
             environment_steps=sum(sum(search.environment_steps) for search in searches),
-            commits=tuple(dict.fromkeys(e.commit for e in evaluations if e.commit)),
+            **join_origins(evaluations),
         )
 
     def trainings(self) -> tuple[PrmTraining, ...]:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from agentprm_jax.reporting.provenance import Origin
+
 SCHEMA = "agentprm.results/1"
 
 RowKind = Literal["method", "control", "bound"]
@@ -222,8 +224,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     detail: str
 
 
-class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One stage of the run and what it took.
+class Stage(Origin, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One stage of the run, what it took and under what it was worked on.
 
     Attributes:
         name: name of the stage.
@@ -239,7 +241,6 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         environment_steps: actions executed.
         reused: whether this run found the stage done.
         padding: share of padding among the tokens of a training's rows, in [0, 1]; None where nothing is packed.
-        commits: commits of the code under which it was worked on; more than one if it was continued under another.
     """
 
     name: str
@@ -255,7 +256,6 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     environment_steps: int = 0
     reused: bool = False
     padding: float | None = None
-    commits: tuple[str, ...] = ()
 
 
 class PrmTraining(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -287,14 +287,18 @@ class PrmTraining(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Results(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything an evaluation found, and where it came from.
 
+    Where the same run is reported again, `created`, `command`, `machine`, `git_commit` and `versions` are those of the
+    report; those of the run stay in `run`, and stage by stage in `stages`.
+
     Attributes:
         title: name of the experiment.
         headline: one paragraph; claims no more than the comparisons below it.
-        created: when the evaluation ended, with time zone.
-        command: the command that repeats it.
-        machine: one line about the hardware.
-        git_commit: commit of the code, None outside a repository.
-        versions: versions of Python and of the packages that matter.
+        created: when the report was written, with time zone.
+        command: the command that wrote the report, and repeats it.
+        machine: one line about the hardware that the report was written on.
+        git_commit: commit of the code that wrote the report, None outside a repository.
+        versions: versions of Python and of the packages that matter, of the process that wrote the report.
+        run: commits, machines and versions under which what is reported was made and measured, as far as noted.
         config: the complete configuration of the evaluation as plain JSON values.
         pipeline: that of the whole pipeline which made what is evaluated; empty where there was none.
         prms: how each PRM under test was trained.
@@ -309,6 +313,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     machine: str = ""
     git_commit: str | None
     versions: dict[str, str]
+    run: Origin = Origin()
     config: dict[str, Any]
     pipeline: dict[str, Any] = {}
     prms: tuple[PrmTraining, ...] = ()

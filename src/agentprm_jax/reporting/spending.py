@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agentprm_jax.actors.base import Actor
@@ -29,9 +29,8 @@ def accounted(actor: Actor, trajectories: Path) -> Iterator[None]:
         OSError: the account cannot be written.
     """
     before, kept_before = actor.usage, _sampled_tokens(trajectories)
-    try:
-        yield
-    finally:
+
+    def add() -> None:
         after = actor.usage
         sampled = after.sampled_tokens - before.sampled_tokens
         spent = {
@@ -41,9 +40,16 @@ def accounted(actor: Actor, trajectories: Path) -> Iterator[None]:
         }
         if any(spent.values()):
             account = read_account(trajectories.parent)
-            write_record(
-                trajectories.parent / SPENT_FILE, {name: account.get(name, 0) + count for name, count in spent.items()}
-            )
+            total = {name: account.get(name, 0) + count for name, count in spent.items()}
+            write_record(trajectories.parent / SPENT_FILE, total)
+
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # on a full disk what the error says matters, and not that it cannot be noted
+            add()
+        raise
+    add()
 
 
 def read_account(folder: Path) -> dict[str, int]:

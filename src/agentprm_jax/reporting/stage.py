@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from agentprm_jax.reporting.provenance import package_commit
+from agentprm_jax.data.lock import take_lock
+from agentprm_jax.reporting.provenance import Origin, join_origins, origin_here
 from agentprm_jax.reporting.results import Stage
 from agentprm_jax.training.record import check_record, draft_of, write_record
 
@@ -23,6 +26,14 @@ ENCODED = "encoded"
 
 class ForeignFolder(ValueError):
     """The folder holds files that no stage of this kind has made."""
+
+
+class FolderInUse(RuntimeError):
+    """Another process is filling the folder."""
+
+
+class _Notes(Origin, frozen=True, kw_only=True):
+    minutes: float = 0.0
 
 
 class StageFolder:
@@ -36,6 +47,7 @@ class StageFolder:
         config: the stage's dataclass config; any other is refused.
         ignore: fields of the config that do not change what the stage makes.
         writer: whether this process fills the folder; the others of a run find it claimed and only read it.
+        together: given what is done, a block that fails in every process of a run where it fails in one.
 
     Raises:
         RunMismatch: the folder was filled under another configuration; the message names the differing fields.
@@ -43,9 +55,18 @@ class StageFolder:
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, name: str, config: Any, ignore: tuple[str, ...] = (), *, writer: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        config: Any,
+        ignore: tuple[str, ...] = (),
+        *,
+        writer: bool = True,
+        together: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+    ):
         """Claims the folder for `config`."""
-        self.folder, self.name, self.writer = folder, name, writer
+        self.folder, self.name, self.writer, self._together = folder, name, writer, together
         plain = {key: value for key, value in plain_config(config).items() if key not in ignore}
         path = folder / CONFIG_FILE
         if path.exists() or not writer:
@@ -68,27 +89,63 @@ class StageFolder:
         return msgspec.structs.replace(msgspec.json.decode(path.read_bytes(), type=Stage), reused=True)
 
     @contextmanager
-    def clock(self) -> Iterator[None]:
-        """Adds the time spent inside, and the commit of the code, to the stage's notes, also when it is interrupted.
+    def held(self) -> Iterator[None]:
+        """Keeps other runs from filling the folder while inside.
 
-        An error before anything was made gives the folder back, so that a corrected command may have it.
+        Raises:
+            FolderInUse: another one is filling it.
+            OtherProcessFailed: the first process of this run has met such an error.
         """
-        start = time.monotonic()
-        try:
+        with ExitStack() as until_left:
+            with self._together(f"locking {self.folder}"):
+                if self.writer:
+                    file = until_left.enter_context((self.folder / CONFIG_FILE).open("rb+"))
+                    # without a name it is the file of one that has given the folder back in between
+                    if not take_lock(file) or not os.fstat(file.fileno()).st_nlink:
+                        raise FolderInUse(
+                            f"Another process is at work in {self.folder} ({self.name}), so nothing in it was touched. "
+                            "Wait until that one has ended, or stop it, and run the same command again; or choose "
+                            "another output folder."
+                        )
             yield
+
+    @contextmanager
+    def clock(self, seconds_between_notes: float = 60.0) -> Iterator[None]:
+        """Adds the time spent inside, and its `Origin`, to the stage's notes, also when it is interrupted.
+
+        They are brought up to date every so many seconds, more than which no kill can lose. An error before anything
+        was made gives the folder back, so that a corrected command may have it. Other runs are kept from the folder.
+
+        Raises:
+            FolderInUse, OtherProcessFailed: as `held` does.
+        """
+        with self.held(), self._clock(seconds_between_notes) if self.writer else nullcontext():
+            yield
+
+    @contextmanager
+    def _clock(self, seconds_between_notes: float) -> Iterator[None]:
+        start, known = time.monotonic(), self._notes()
+        origin = join_origins([known, origin_here()])
+
+        def note() -> None:
+            minutes = known.minutes + (time.monotonic() - start) / 60
+            write_record(self.folder / PROGRESS_FILE, {"minutes": minutes, **origin})
+
+        try:
+            with _every(seconds_between_notes, note):
+                yield
         except BaseException as error:
-            if isinstance(error, Exception) and self.writer and self._nothing_made():
-                for name in (PROGRESS_FILE, CONFIG_FILE):
-                    (self.folder / name).unlink(missing_ok=True)
             with suppress(OSError):  # on a full disk what the error says matters, and not that it cannot be noted
-                self._note_since(start)
+                if isinstance(error, Exception) and self._nothing_made():
+                    self._give_back()
+                else:
+                    note()
             raise
-        self._note_since(start)
+        note()
 
     def finish(self, **counts: float) -> Stage:
         """Marks the stage as done; `counts` are the counting fields of `Stage`, and `padding`."""
-        notes = self._notes()
-        stage = Stage(name=self.name, minutes=notes["minutes"], commits=tuple(notes["commits"]))
+        stage = Stage(name=self.name, **msgspec.structs.asdict(self._notes()))
         stage = msgspec.structs.replace(stage, **counts)
         if self.writer:
             write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
@@ -98,19 +155,33 @@ class StageFolder:
         notes = {self.folder / name for name in (CONFIG_FILE, PROGRESS_FILE, ENCODED)}
         return not set(self.folder.iterdir()) - notes - {draft_of(note) for note in notes}
 
-    def _note_since(self, start: float) -> None:
-        if not self.writer or not (self.folder / CONFIG_FILE).exists():
-            return
-        notes, commit = self._notes(), package_commit()
-        commits = dict.fromkeys([*notes["commits"], *([commit] if commit else [])])
-        minutes = notes["minutes"] + (time.monotonic() - start) / 60
-        write_record(self.folder / PROGRESS_FILE, {"minutes": minutes, "commits": list(commits)})
+    def _give_back(self) -> None:
+        for name in (PROGRESS_FILE, CONFIG_FILE):
+            (self.folder / name).unlink(missing_ok=True)
 
-    def _notes(self) -> dict[str, Any]:
-        """Minutes and commits so far; older code noted no commits."""
+    def _notes(self) -> _Notes:
+        """Minutes and origin so far; older code noted no machine and no versions, and still older no commits."""
         path = self.folder / PROGRESS_FILE
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return {"minutes": 0.0, "commits": []} | known
+        return msgspec.json.decode(path.read_bytes(), type=_Notes) if path.exists() else _Notes()
+
+
+@contextmanager
+def _every(seconds: float, note: Callable[[], None]) -> Iterator[None]:
+    """Calls `note` in a thread every so many seconds while inside; what the disk refuses is tried again next time."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            with suppress(OSError):
+                note()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def claim_together(folder: Path, name: str, config: Any, ignore: tuple[str, ...] = ()) -> StageFolder:
@@ -120,10 +191,10 @@ def claim_together(folder: Path, name: str, config: Any, ignore: tuple[str, ...]
     """
     import jax
 
-    from agentprm_jax.training.distributed import first_process_first
+    from agentprm_jax.training.distributed import all_or_none, first_process_first
 
     with first_process_first():
-        return StageFolder(folder, name, config, ignore, writer=jax.process_index() == 0)
+        return StageFolder(folder, name, config, ignore, writer=jax.process_index() == 0, together=all_or_none)
 
 
 def plain_config(config: Any) -> Any:

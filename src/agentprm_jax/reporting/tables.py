@@ -127,13 +127,20 @@ def stage_cells(stage: Stage) -> tuple[str, ...]:
     )
 
 
-def stage_commits(results: Results) -> list[str]:
-    """A sentence for every stage that ran under another commit than the evaluation, or under several."""
-    return [
+def describe_origin(results: Results) -> list[str]:
+    """Sentences on what the run was made under where the report was written under something else."""
+    said = [
         f"{stage.name} ran under commit {' and then '.join(stage.commits)}."
         for stage in results.stages
         if stage.commits and stage.commits != (results.git_commit,)
     ]
+    if results.run.machines and results.run.machines != (results.machine,):
+        said.append(f"Stages ran on {' and on '.join(results.run.machines)}; the report is from {results.machine}.")
+    for name, version in results.versions.items():
+        others = {versions[name] for versions in results.run.versions if versions.get(name, version) != version}
+        if others:
+            said.append(f"Stages ran with {name} {' and '.join(sorted(others))}; the report is from {name} {version}.")
+    return said
 
 
 def total_stage(stages: Iterable[Stage]) -> Stage:
@@ -170,7 +177,7 @@ def markdown_results(results: Results) -> str:
         parts.append(f"### Bars\n\n{_markdown_grid(['', 'bar', 'measured'], lines, right=False)}")
     if results.stages:
         lines = [stage_cells(stage) for stage in (*results.stages, total_stage(results.stages))]
-        parts.append("\n\n".join([f"### Stages\n\n{_markdown_grid(STAGE_HEADER, lines)}", *stage_commits(results)]))
+        parts.append("\n\n".join([f"### Stages\n\n{_markdown_grid(STAGE_HEADER, lines)}", *describe_origin(results)]))
     if results.command:
         parts.append(f"Command: `{results.command}`")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -190,7 +197,7 @@ def print_results(results: Results, console: rich.console.Console) -> None:
     if results.stages:
         console.print()
         console.print(_terminal_stages(results.stages))
-        for sentence in stage_commits(results):
+        for sentence in describe_origin(results):
             console.print(Text(sentence))
     if results.checks:
         console.print(Text("\nBars", "bold"))
