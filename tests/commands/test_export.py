@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from agentprm_jax.actors import read_stop_tokens
@@ -51,6 +53,30 @@ def test_weights_are_written_in_the_type_that_is_asked_for(agentprm, prm_folder,
     config, params = load_pretrained(tmp_path / "out")
     assert config.param_dtype == dtype
     assert params["decoder"]["embedding"].dtype.name == dtype
+
+
+@pytest.mark.parametrize(
+    ("path", "tensor"),
+    [("layers/mlp/up/kernel", "model.layers.1.mlp.up_proj.weight"), ("final_norm/scale", "model.norm")],
+)
+def test_a_weight_that_float16_cannot_hold_is_refused_by_its_tensor(
+    agentprm, decoder_config, language_params, encoder, tmp_path, path, tensor
+):
+    params = jax.tree.map(np.array, language_params)
+    node = params["decoder"]
+    for key in path.split("/"):
+        node = node[key]
+    node[-1] = -70_000.0
+    save_with_tokenizer(tmp_path / "actor", decoder_config, params, encoder)
+    status, said = agentprm("export", tmp_path / "actor", tmp_path / "out", "--dtype", "float16")
+    assert (status, f"Tensor '{tensor}" in said, "at most 65,504" in said, "got -70,000" in said) == (
+        1,
+        True,
+        True,
+        True,
+    )
+    assert not (tmp_path / "out").exists()
+    assert agentprm("export", tmp_path / "actor", tmp_path / "out", "--dtype", "bfloat16")[0] == 0
 
 
 def test_a_folder_that_is_there_is_never_written_to(agentprm, prm_folder, tmp_path):

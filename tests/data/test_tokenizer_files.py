@@ -41,12 +41,12 @@ def tokenizer(byte_pair_tokenizer):
 def gguf_file(tmp_path, tokenizer):
     """Writes a GGUF file that holds the tokenizer and no weights."""
 
-    def write(*, model="gpt2", pre="qwen2", template=CHATML, double=False):
+    def write(*, model="gpt2", pre="qwen2", template=CHATML, double=False, eos=None):
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         if double:
             tokens[5] = tokens[4]
         writer = gguf.GGUFWriter(tmp_path / "model.gguf", "qwen2")
-        add_tokenizer(writer, tokenizer, model=model, pre=pre, template=template, tokens=tokens)
+        add_tokenizer(writer, tokenizer, model=model, pre=pre, template=template, tokens=tokens, eos=eos)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -161,6 +161,11 @@ def test_a_tokenizer_of_another_kind_is_refused_by_name(gguf_file, model, pre):
 def test_a_token_that_a_gguf_file_holds_twice_is_named(gguf_file):
     with pytest.raises(ValueError, match=r"model\.gguf: the tokenizer has the token .* twice"):
         load_encoder(gguf_file(double=True), vocab_size=1000)
+
+
+def test_an_id_that_is_none_of_the_tokens_is_named(gguf_file):
+    with pytest.raises(ValueError, match=r"model\.gguf, key .*eos_token_id: expected the id of one of .*, got 70000"):
+        load_encoder(gguf_file(eos=70_000), vocab_size=1000)
 
 
 def test_a_gguf_file_that_was_cut_off_is_named(gguf_file):

@@ -148,6 +148,21 @@ def test_a_config_that_does_not_say_what_the_model_is_for_is_refused(saved, chan
         load_pretrained(saved)
 
 
+def test_a_single_file_beside_an_index_of_shards_is_refused(saved, tmp_path):
+    """`transformers` reads the single file, so the two would not be the same model."""
+    save_pretrained(tmp_path / "other", PLAIN, reward_model(PLAIN), max_shard_bytes=2000)
+    for path in (tmp_path / "other").glob("model*"):
+        path.rename(saved / path.name)
+    with pytest.raises(CheckpointFormatError, match=r"both model\.safetensors and model\.safetensors\.index\.json"):
+        load_pretrained(saved)
+
+
+def test_an_index_of_the_single_file_is_no_second_model(saved):
+    index = {"weight_map": dict.fromkeys(load_file(saved / "model.safetensors"), "model.safetensors")}
+    (saved / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert load_pretrained(saved)[0].embed == PLAIN.embed
+
+
 def test_an_index_cannot_lead_out_of_its_folder(saved):
     index = {"weight_map": {QUERY: "../model.safetensors"}}
     (saved / "model.safetensors.index.json").write_text(json.dumps(index))

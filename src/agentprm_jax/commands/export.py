@@ -12,6 +12,8 @@ import tyro
 from agentprm_jax.commands.model_folder import ModelFolder, find_model
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from agentprm_jax.models.config import DecoderConfig
     from agentprm_jax.models.forward import Params
     from agentprm_jax.reporting.results import Results
@@ -112,19 +114,45 @@ def _licence(config: ExportConfig) -> Any:
 
 
 def _cast(decoder: DecoderConfig, params: Params, dtype: str) -> tuple[DecoderConfig, Params]:
-    """The weights in another type; a value head stays float32 until it is written."""
+    """The weights in another type; a value head stays float32 until it is written.
+
+    Raises:
+        ValueError: the type cannot hold a weight; names the tensor.
+    """
     if dtype in ("keep", decoder.param_dtype):
         return decoder, params
     import dataclasses
 
-    import jax
+    from flax.traverse_util import unflatten_dict
+
+    from agentprm_jax.models.parameters import leaves_by_path
+    from agentprm_jax.models.weight_names import tensor_names, weight_table
+
+    given = leaves_by_path(params)
+    cast = {
+        weight.path: _narrowed(given[weight.path], dtype, tensor_names(decoder, weight))
+        for weight in weight_table(decoder, value_head="value_head" in params)
+        if weight.path[0] != "value_head"
+    }
+    return dataclasses.replace(decoder, param_dtype=dtype), unflatten_dict({**given, **cast})
+
+
+def _narrowed(parameter: Any, dtype: str, names: list[str]) -> np.ndarray:
+    """A parameter, or those of all blocks, whose tensors have these names, in another type."""
     import jax.numpy as jnp
     import numpy as np
 
-    cast = jax.tree.map(lambda x: np.asarray(x).astype(jnp.dtype(dtype)), {**params, "value_head": {}})
-    heads = {"value_head": params["value_head"]} if "value_head" in params else {}
-    del cast["value_head"]
-    return dataclasses.replace(decoder, param_dtype=dtype), {**cast, **heads}
+    wide = np.asarray(parameter)
+    with np.errstate(over="ignore"):
+        cast = wide.astype(jnp.dtype(dtype))
+    lost = np.argwhere(np.isinf(cast) & np.isfinite(wide))
+    if len(lost):
+        most, got = float(jnp.finfo(dtype).max), float(wide[tuple(lost[0])])
+        raise ValueError(
+            f"Tensor {names[lost[0][0] if len(names) > 1 else 0]!r}: expected numbers of at most {most:,.0f}, the "
+            f"largest in {dtype}, got {got:,.0f}. Export the model with another --dtype."
+        )
+    return cast
 
 
 def _run_settings(found: ModelFolder) -> dict[str, Any]:

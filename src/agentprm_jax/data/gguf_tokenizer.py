@@ -82,12 +82,11 @@ def gguf_tokenizer(path: Path) -> PreTrainedTokenizerFast:
             "tokenizer.json instead."
         )
     names = _without_repetitions(file)
-    ids = {key: file.metadata.get(f"{KEY}{theirs}_token_id") for key, theirs in _NAMED.items()}
     backend = sentence_pieces(file, names) if kind == _PIECES else _byte_pairs(file, names, SPLITTINGS[str(splitting)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         clean_up_tokenization_spaces=False,
-        **{key: None if index is None else names[index] for key, index in ids.items()},
+        **{key: _special(file, f"{KEY}{theirs}_token_id", names) for key, theirs in _NAMED.items()},
     )
     tokenizer.chat_template = file.metadata.get("tokenizer.chat_template")
     return tokenizer
@@ -100,6 +99,15 @@ def _without_repetitions(file: GgufFile) -> list[str]:
         doubled = next(name for index, name in enumerate(names) if last[name] != index)
         raise ValueError(f"{file.path}: the tokenizer has the token {doubled!r} twice.")
     return names
+
+
+def _special(file: GgufFile, key: str, names: list[str]) -> str | None:
+    index = file.metadata.get(key)
+    if index is None:
+        return None
+    if type(index) is not int or not 0 <= index < len(names):
+        raise ValueError(f"{file.path}, key {key}: expected the id of one of {len(names)} tokens, got {index!r}.")
+    return names[index]
 
 
 def _byte_pairs(file: GgufFile, names: list[str], splitting: _Splitting) -> Tokenizer:

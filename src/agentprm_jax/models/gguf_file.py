@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from agentprm_jax.models.checkpoint import CheckpointFormatError, StoredTensor
+from agentprm_jax.models.gguf_header import check_header
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFReader, ReaderTensor
@@ -64,6 +65,7 @@ def read_gguf(path: Path) -> GgufFile:
             f"{path} is a GGUF file, and the package that reads it is not installed: pip install agentprm-jax[gguf]."
         ) from error
     try:
+        check_header(path)
         reader = GGUFReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
     except _DAMAGED as error:

@@ -51,7 +51,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The files with the weights of the model in a folder, as its index names them.
 
     Raises:
-        CheckpointFormatError: the index is damaged, or leads out of the folder.
+        CheckpointFormatError: the index is damaged, leads out of the folder, or is not all that there is.
     """
     index = folder / INDEX
     if not index.exists():
@@ -63,6 +63,11 @@ def weight_files(folder: Path) -> list[Path]:
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointFormatError(f"{index}: expected names of files in the same folder, got {name!r}.")
+    if (folder / SINGLE).exists() and names != [SINGLE]:
+        raise CheckpointFormatError(
+            f"{folder} holds both {SINGLE} and {INDEX} with other files, so there are two models in it, of which "
+            "`transformers` reads the first: expected one of them. Remove the one that does not belong there."
+        )
     return [folder / name for name in names]
 
 
