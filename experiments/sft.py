@@ -143,6 +143,7 @@ def main(config: SftConfig) -> None:
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, config.imitate)
         rows = pack_run(
             examples,
+            config.trajectories,
             row_length=config.row_length,
             max_positions=decoder.max_positions,
             too_long=config.too_long,

@@ -108,6 +108,7 @@ def main(config: TrainPrmConfig) -> None:
         values = initial_values(examples.outcomes, examples.groups, config.initial_values)
         rows = pack_run(
             examples.with_initial_values(values),
+            config.trajectories,
             row_length=config.row_length,
             max_positions=decoder.max_positions,
             too_long=config.too_long,

@@ -10,7 +10,7 @@ from made_trajectories import WORDS, trajectory
 
 from agentprm_jax.data.batch import make_example
 from agentprm_jax.data.encode import ChatEncoder
-from agentprm_jax.data.encode_file import MANIFEST, claim_store, encode_share, open_store
+from agentprm_jax.data.encode_file import MANIFEST, claim_store, encode_share, line_of, open_store
 from agentprm_jax.data.store import DamagedStore
 from agentprm_jax.data.trajectory import BadLine, Message, write_trajectories
 from agentprm_jax.data.vocabulary import word_tokenizer
@@ -167,10 +167,19 @@ def test_a_bad_line_is_named_with_file_line_and_field_and_blocks_before_it_stay(
         open_store(tmp_path / "store")
 
 
-def test_an_unknown_word_is_named_with_its_trajectory(source, tmp_path):
+def test_an_unknown_word_is_named_with_file_line_and_trajectory(source, tmp_path):
     write_trajectories(source, [*made(5), trajectory(name="odd", messages=[Message("user", "xyz")], steps=0)])
-    with pytest.raises(ValueError, match="Trajectory odd, message 0: the tokenizer does not know 'xyz'"):
+    source.write_bytes(b"\n" + source.read_bytes())
+    said = r"made\.jsonl, line 7: Trajectory odd, message 0: the tokenizer does not know 'xyz'"
+    with pytest.raises(ValueError, match=said):
         encoded(tmp_path / "store", source)
+
+
+def test_the_line_of_a_trajectory_in_a_store_is_the_one_that_holds_it(source, tmp_path):
+    source.write_bytes(source.read_bytes().replace(b"\n", b"\n \n", 3))
+    store, lines = encoded(tmp_path / "store", source), source.read_bytes().splitlines()
+    for place, example in enumerate(store.read(range(18))):
+        assert f'"id":"{example.encoded.id}"'.encode() in lines[line_of(source, place) - 1]
 
 
 def test_a_file_that_grows_while_it_is_encoded_is_encoded_as_it_was_and_then_again(source, tmp_path):

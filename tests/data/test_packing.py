@@ -10,7 +10,15 @@ from made_examples import Listed
 
 from agentprm_jax.data.batch import Example
 from agentprm_jax.data.encode import EncodedTrajectory
-from agentprm_jax.data.packing import ROW_LENGTHS, PackedRows, assign_rows, assign_rows_of_lengths, choose_length, pack
+from agentprm_jax.data.packing import (
+    ROW_LENGTHS,
+    ExampleTooLong,
+    PackedRows,
+    assign_rows,
+    assign_rows_of_lengths,
+    choose_length,
+    pack,
+)
 
 quick = settings(deadline=None, max_examples=100)
 lengths_up_to_64 = st.lists(st.integers(0, 64), max_size=40)
@@ -120,8 +128,11 @@ def test_packing_the_same_examples_gives_the_same_rows():
 
 def test_an_example_that_is_too_long_is_refused_by_name_or_dropped_and_counted():
     examples = [example(10, name="a"), example(65, name="b"), example(20, steps=5, name="c"), example(20, name="d")]
-    with pytest.raises(ValueError, match=r"64 tokens and 4 steps, but 2 have more; the first is b with 65 tokens"):
+    with pytest.raises(
+        ExampleTooLong, match=r"64 tokens and 4 steps, but 2 have more; the first is b with 65"
+    ) as error:
         pack(Listed(examples), length=64, max_steps=4)
+    assert error.value.place == 1
     rows = pack(Listed(examples), length=64, max_steps=4, too_long="drop")
     assert rows.dropped == (1, 2)
     assert all_members(rows) == [[0, 3]]

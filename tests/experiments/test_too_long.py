@@ -29,7 +29,7 @@ def test_rows_beyond_the_models_positions_are_refused(inputs, tmp_path):
 def test_a_trajectory_that_no_row_holds_is_refused_with_what_to_do(inputs, tmp_path):
     status, said = run(inputs, tmp_path / "run", "--row-length", 16)
     assert status == 1
-    assert "Every trajectory should have at most 16 tokens" in said
+    assert "trajectories.jsonl, line 1: Every trajectory should have at most 16 tokens" in said
     assert "too_long='drop'" in said
 
 

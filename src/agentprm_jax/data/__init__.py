@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from agentprm_jax.data.encode import ChatEncoder, EncodedTrajectory
     from agentprm_jax.data.encode_file import claim_store, encode_share, open_store
     from agentprm_jax.data.loader import batches, row_order, steps_per_epoch
-    from agentprm_jax.data.packing import Examples, PackedRows, choose_length, pack
+    from agentprm_jax.data.packing import Examples, ExampleTooLong, PackedRows, choose_length, pack
     from agentprm_jax.data.share import Share
     from agentprm_jax.data.store import DamagedStore, ExampleStore, StoreWriteError, write_block
     from agentprm_jax.data.tokenizer_files import load_encoder
@@ -47,7 +47,7 @@ _MODULES = {
     "tokenizer_files": ("load_encoder",),
     "vocabulary": ("word_tokenizer",),
     "batch": ("Batch", "Example", "Lesson", "initial_values", "make_example"),
-    "packing": ("Examples", "PackedRows", "choose_length", "pack"),
+    "packing": ("ExampleTooLong", "Examples", "PackedRows", "choose_length", "pack"),
     "store": ("DamagedStore", "ExampleStore", "StoreWriteError", "write_block"),
     "encode_file": ("claim_store", "encode_share", "open_store"),
     "loader": ("batches", "row_order", "steps_per_epoch"),
@@ -65,6 +65,7 @@ __all__ = [
     "EncodedTrajectory",
     "Example",
     "ExampleStore",
+    "ExampleTooLong",
     "Examples",
     "Lesson",
     "Message",

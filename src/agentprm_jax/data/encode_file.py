@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agentprm_jax.data.batch import Lesson, make_example
+from agentprm_jax.data.batch import Example, Lesson, make_example
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.reading import numbered_lines, parse_line
 from agentprm_jax.data.store import DamagedStore, ExampleStore, write_block
@@ -104,7 +104,7 @@ def encode_share(
 
     Raises:
         BadLine: At the first line of its blocks that is not a trajectory.
-        ValueError: If a trajectory cannot be encoded.
+        ValueError: If a trajectory cannot be encoded; names its line.
         StoreWriteError: If the disk refuses.
     """
     manifest = _read_manifest(folder)
@@ -117,8 +117,7 @@ def encode_share(
     wanted = ((place // manifest.block, *line) for place, line in lines if place // manifest.block in missing)
     total = sum(min(manifest.block, manifest.file.lines - number * manifest.block) for number in missing)
     for number, group in itertools.groupby(watch(wanted, f"encoding {source.name}", total), key=lambda one: one[0]):
-        trajectories = (parse_line(line, source, at) for _, at, line in group)
-        write_block(blocks[number], (make_example(one, own, manifest.lesson) for one in trajectories))
+        write_block(blocks[number], (_example(line, source, at, own, manifest.lesson) for _, at, line in group))
 
 
 def open_store(folder: Path) -> ExampleStore:
@@ -141,6 +140,20 @@ def open_store(folder: Path) -> ExampleStore:
             "encoded. Remove the folder, and run the command again when nobody writes to the file."
         )
     return store
+
+
+def line_of(source: Path, place: int) -> int:
+    """Number, from 1, of the line in a file that holds the trajectory at a place, counted from 0, of its store."""
+    return next(itertools.islice(_lines(source), place, None))[0]
+
+
+def _example(line: bytes, source: Path, number: int, encoder: ChatEncoder, lesson: Lesson) -> Example:
+    """What a line of a file teaches."""
+    trajectory = parse_line(line, source, number)
+    try:
+        return make_example(trajectory, encoder, lesson)
+    except ValueError as error:
+        raise ValueError(f"{source}, line {number}: {error}") from error
 
 
 def _changes(found: _Manifest, wanted: _Manifest) -> list[str]:

@@ -17,6 +17,19 @@ WINDOW = 4096
 _NO_EXAMPLES: tuple[Example, ...] = ()
 
 
+class ExampleTooLong(ValueError):
+    """An example has more tokens than a row has room for, or more steps.
+
+    Attributes:
+        place: Of the first such example among all.
+    """
+
+    def __init__(self, place: int, message: str):
+        """Takes the place, and a message that names the limits."""
+        super().__init__(message)
+        self.place = place
+
+
 class Examples(Protocol):
     """A data set of which memory holds a few numbers per example, and the rest is read when it is asked for."""
 
@@ -121,7 +134,8 @@ def pack(
         The rows.
 
     Raises:
-        ValueError: If an example is too long and ``too_long`` is ``raise``, or an argument is out of range.
+        ExampleTooLong: If an example is too long and ``too_long`` is ``raise``.
+        ValueError: If an argument is out of range.
     """
     for name, value in (
         ("length", length),
@@ -250,10 +264,11 @@ def choose_length(
     return min(able, key=lambda choice: (shares[choice], choice))
 
 
-def _too_long(examples: Examples, first: int, count: int, length: int, steps: int) -> ValueError:
+def _too_long(examples: Examples, first: int, count: int, length: int, steps: int) -> ExampleTooLong:
     name = examples.read([first])[0].encoded.id
-    return ValueError(
+    return ExampleTooLong(
+        first,
         f"Every trajectory should have at most {length} tokens and {steps} steps, but {count} have more; the first is "
         f"{name} with {examples.lengths[first]} tokens and {examples.steps[first]} steps. "
-        "Choose a longer row, or drop such trajectories with too_long='drop'."
+        "Choose a longer row, or drop such trajectories with too_long='drop'.",
     )
