@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from any_mesh import run
+from tiny_training import tiny_program
 
 SCRIPT = pathlib.Path(__file__).parent / "any_mesh.py"
 ONE = (1, 1, 1)
@@ -61,6 +62,21 @@ def test_eight_devices_with_all_axes_in_use_train_as_one_does(prm_program):
     assert_same_training(run(prm_program), result)
     assert_cut(result, mesh)
     assert {*result["query"]} == {*result["query_moments"]} == {"kernel"}
+
+
+@pytest.mark.slow
+def test_another_mesh_changes_training_in_bfloat16_by_less_than_bfloat16_does(prm_program):
+    bfloat16 = {"kind": "prm", "dtype": "bfloat16"}
+    exact, one = run(prm_program), run(tiny_program(**bfloat16))
+    (result,) = train_on_eight({**bfloat16, "mesh": (2, 2, 2)})
+    assert_cut(result, (2, 2, 2))
+    for name in ("losses", "params"):
+        rounded, moved = (distance(one[name], other[name]) for other in (exact, result))
+        assert 0 < moved < rounded
+
+
+def distance(one, other):
+    return np.linalg.norm(np.subtract(*(np.concatenate([*map(np.atleast_1d, run)]) for run in (one, other))))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A reward model and batches of a few kilobytes, shared by the tests of training and the scripts they start."""
 
+import dataclasses
 import functools
 
 import jax
@@ -82,24 +83,26 @@ def tiny_program(
     wrap=lambda objective: objective,
     rule="adamw",
     learning_rate=1e-2,
+    dtype="float32",
     lora=TRAIN_ALL,
     eps=1e-3,  # so that Adam does not blow rounding up where a gradient is almost zero
     **loop,
 ):
+    decoder = dataclasses.replace(MODEL, dtype=dtype)
     device_mesh = make_mesh(MeshConfig(*mesh))
     constrain = make_constrain(device_mesh)
     if kind == "prm":
         objective, init, model = (
-            prm_objective(MODEL, PrmObjectiveConfig(method), constrain),
+            prm_objective(decoder, PrmObjectiveConfig(method), constrain),
             init_reward_model,
             "reward_model",
         )
     else:
-        objective, init, model = sft_objective(MODEL, constrain), init_language_model, "language_model"
+        objective, init, model = sft_objective(decoder, constrain), init_language_model, "language_model"
     return prepare(
         wrap(objective),
-        functools.partial(init, MODEL),
-        logical_axes(MODEL, model),
+        functools.partial(init, decoder),
+        logical_axes(decoder, model),
         mesh=device_mesh,
         optimizer=OptimizerConfig(rule=rule, learning_rate=learning_rate, warmup_fraction=0.2, eps=eps),
         loop=LoopConfig(**{"rows_per_batch": ROWS, "checkpoint_every": 3, "log_every": 2} | loop),
