@@ -21,6 +21,8 @@ from agentprm_jax.commands.answer import answer
 _LARGE_PAGES = "glibc.malloc.hugetlb=1"
 """Programs take their arrays anew from Linux in every call; in small pages that costs a tenth of a training step."""
 
+_LISTEN_EVERY = 0.2  # seconds
+
 _stopping: Any = None  # in a worker: the event that the parent sets before it passes on an interrupt
 
 
@@ -68,16 +70,17 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Gene
     for number in range(workers):
         numbers.put(number)
     started = (numbers, workers, str(cache), stopping)
-    with _terminated_as_interrupted(), ProcessPoolExecutor(workers, context, _start_worker, started) as pool:
+    running: dict[Future, Job] = {}
+    with _asked_to_stop() as asked, ProcessPoolExecutor(workers, context, _start_worker, started) as pool:
         try:
-            yield from _drain(pool, jobs, logs, workers)
+            yield from _drain(pool, jobs, logs, workers, running, asked)
         except (KeyboardInterrupt, GeneratorExit):
             stopping.set()  # first: a worker that does not hear the signal yet looks here when it does
             _interrupt_workers()
-            try:
-                pool.shutdown()
-            except KeyboardInterrupt:
-                _interrupt_workers()
+            while wait(running, _LISTEN_EVERY).not_done:
+                if asked.is_set():
+                    asked.clear()
+                    _interrupt_workers()
             raise
 
 
@@ -88,12 +91,19 @@ def _interrupt_workers() -> None:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set while inside.
+
+    An exception out of their handlers could come while a worker is being started and leave one that nobody ends, and
+    where another thread takes the signal it comes only when the main thread has done waiting.
+    """
+    asked = threading.Event()
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -106,15 +116,28 @@ def _held_back(*signals: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _drain(pool: ProcessPoolExecutor, jobs: Sequence[Job], logs: Path, workers: int) -> Iterator[str]:
-    waiting, running, done = list(jobs), {}, set()
-    while waiting or running:
+def _drain(
+    pool: ProcessPoolExecutor,
+    jobs: Sequence[Job],
+    logs: Path,
+    workers: int,
+    running: dict[Future, Job],
+    asked: threading.Event,
+) -> Iterator[str]:
+    """Runs all jobs and keeps in `running` what is; raises KeyboardInterrupt where it is asked to stop."""
+    waiting, done = list(jobs), set()
+    while True:
+        if asked.is_set():
+            asked.clear()
+            raise KeyboardInterrupt
+        if not (waiting or running):
+            return
         ready = [job for job in waiting if done.issuperset(job.needs)][: workers - len(running)]
         for job in ready:
             waiting.remove(job)
             with _held_back(signal.SIGINT, signal.SIGTERM):  # may start a worker
                 running[pool.submit(_run, job, logs / f"{job.name}.log")] = job
-        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        finished, _ = wait(running, _LISTEN_EVERY, FIRST_COMPLETED)
         for future in finished:
             job = running.pop(future)
             _raise_failure(job, future, logs)

@@ -11,6 +11,7 @@ from agentprm_jax.data.tokenizer_files import save_with_tokenizer
 from agentprm_jax.models import load_pretrained
 from agentprm_jax.reporting.results import read_results, write_results
 from agentprm_jax.scoring import Prm
+from agentprm_jax.training.interrupt import INTERRUPTED
 from tests.reporting.conftest import make_results
 
 
@@ -92,7 +93,7 @@ def test_an_export_that_is_cut_short_leaves_nothing(agentprm, prm_folder, tmp_pa
     monkeypatch.setattr("agentprm_jax.reporting.model_card.prm_card", stop)
     before = sorted(tmp_path.iterdir())
     status, said = agentprm("export", prm_folder, tmp_path / "out")
-    assert (status, "Interrupted. Nothing was written to" in said) == (1, True)
+    assert (status, "Interrupted. Nothing was written to" in said) == (INTERRUPTED, True)
     assert sorted(tmp_path.iterdir()) == before
 
 

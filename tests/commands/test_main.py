@@ -14,6 +14,7 @@ from agentprm_jax.commands.import_model import ImportConfig
 from agentprm_jax.commands.main import main
 from agentprm_jax.commands.score import ScoreConfig
 from agentprm_jax.commands.show import ShowConfig
+from agentprm_jax.training.interrupt import INTERRUPTED
 from tests.help_text import COLUMNS, check_help
 
 COMMAND = (sys.executable, "-c", "from agentprm_jax.commands.main import main; main()")
@@ -65,7 +66,7 @@ def test_ctrl_c_is_answered_with_one_sentence_and_leaves_nothing_that_looks_comp
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
-    assert process.returncode == 1
+    assert process.returncode == INTERRUPTED
     assert said.split("\n\n")[-1].strip() == (
         f"Interrupted. Nothing was written to {output}: run the same command again to start over."
     )

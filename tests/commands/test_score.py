@@ -9,6 +9,7 @@ import pytest
 
 from agentprm_jax.data import read_trajectories, write_trajectories
 from agentprm_jax.scoring import lines as lines_module
+from agentprm_jax.training.interrupt import INTERRUPTED
 
 
 def scores(path):
@@ -52,7 +53,7 @@ def test_an_interrupted_scoring_goes_on_and_ends_as_if_it_had_never_stopped(
     monkeypatch.setattr(lines_module.LineScorer, "_score", interrupted)
     output = tmp_path / "out.jsonl"
     status, said = agentprm(*words, "--output", output)
-    assert (status, output.exists()) == (1, False)
+    assert (status, output.exists()) == (INTERRUPTED, False)
     assert f"Interrupted. What was scored is kept beside {output}: run the same command again to go on." in said
     status, said = agentprm(*words, "--output", output)
     assert (status, "5 trajectories (4 more were scored before)" in said) == (0, True)

@@ -97,6 +97,25 @@ def test_an_interrupt_while_a_worker_starts_ends_its_job_before_it_begins(sent, 
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_another_thread_takes_while_the_main_thread_waits_is_heard(sent, tmp_path):
+    wait = Job("wait", "made_jobs", "wait", (str(tmp_path / "started"), str(tmp_path / "stopped")))
+
+    def interrupt():
+        wait_for(tmp_path / "started")
+        os.kill(os.getpid(), sent)
+
+    threading.Thread(target=interrupt).start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {sent})  # in the main thread: the other one takes it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(run_jobs([wait], 1, tmp_path / "logs", tmp_path / "compiled"))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert (tmp_path / "stopped").read_text() == "interrupted"
+    assert not multiprocessing.active_children()
+
+
 def test_a_second_interrupt_stops_what_is_saving(tmp_path):
     marks = [tmp_path / name for name in ("started", "saving", "stopped")]
     job = Job("save", "made_jobs", "save_slowly", tuple(map(str, marks)))
