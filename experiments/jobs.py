@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agentprm_jax.commands.answer import answer
+from agentprm_jax.reporting.provenance import describe_machine
 
 _LARGE_PAGES = "glibc.malloc.hugetlb=1"
 """Programs take their arrays anew from Linux in every call; in small pages that costs a tenth of a training step."""
@@ -199,6 +200,7 @@ def _start_worker(numbers: Any, workers: int, cache: str, stopping: Any) -> None
     if hasattr(os, "sched_getaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if 1 < workers <= len(cores):
+            describe_machine()  # which a stage is said to have run on: all of it
             os.sched_setaffinity(0, {cores[number]})
     import jax
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from agentprm_jax.commands.answer import run_command
+from agentprm_jax.commands.ranges import check_counts
 from agentprm_jax.models.lora_config import LoraConfig
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ class PlanConfig:
     cache: Path = Path("runs/plans")
     """Folder that keeps what was learnt of compiled programs."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a count below 1, and for rows that cannot be cut into so many microbatches."""
+        check_counts(self, "chips", "tried", "length", "microbatches", *(() if self.rows is None else ("rows",)))
+        if self.rows is not None and self.rows % self.microbatches:
+            raise ValueError(f"{self.rows} rows cannot be cut into {self.microbatches} equal microbatches.")
+
     @property
     def output(self) -> Path:
         """Where finished work is kept, for the message of an interrupted command."""
@@ -111,7 +118,8 @@ def candidates(config: PlanConfig) -> list[Candidate]:
     """The mesh that is given, or those to compare, with the step on each.
 
     Raises:
-        ValueError: no mesh of so many chips divides the model and the rows, or the given one has another number.
+        ValueError: no mesh of so many chips divides the model and the rows of a microbatch, or the given one does not or
+            has another number.
     """
     from agentprm_jax.training.config import MeshConfig
     from agentprm_jax.training.planning.candidates import Candidate, best_candidates
@@ -123,11 +131,18 @@ def candidates(config: PlanConfig) -> list[Candidate]:
     given = config.mesh
     if given != "auto" and math.prod(given) != config.chips:
         raise ValueError(f"The mesh {given} has {math.prod(given)} chips, but chips is {config.chips}.")
-    shapes = mesh_shapes(config.chips, model, config.rows) if given == "auto" else [given]
-    if not shapes:
-        raise ValueError(f"No mesh of {config.chips} chips divides the axes of {config.model} and {config.rows} rows.")
+    shapes = mesh_shapes(config.chips, model, config.rows and config.rows // config.microbatches)
+    chosen = shapes if given == "auto" else [shape for shape in shapes if shape == given]
+    if not chosen:
+        which = f"No mesh of {config.chips} chips" if given == "auto" else f"The mesh {given} is none that"
+        rows = f" and {config.rows} rows in {config.microbatches} microbatches" if config.rows else ""
+        raise ValueError(
+            f"{which} divides {config.model}{rows}: data x fsdp must divide the rows of a microbatch, fsdp the width "
+            f"{model.embed}, and tensor the {model.kv_heads} heads of keys and values, the {model.mlp} features and the "
+            f"vocabulary of {model.vocab_size}."
+        )
     found = []
-    for data, fsdp, tensor in shapes:
+    for data, fsdp, tensor in chosen:
         rows = config.rows or data * fsdp * config.microbatches
         workload = Workload(model, config.step, rows, config.length, config.microbatches, config.lora)
         found.append(Candidate(MeshConfig(data, fsdp, tensor), workload))

@@ -28,3 +28,24 @@ def test_a_mesh_of_another_number_of_chips_and_rows_that_no_mesh_divides_are_ref
         candidates(PlanConfig(mesh=(2, 8, 1)))
     with pytest.raises(ValueError, match="No mesh of 32 chips divides"):
         candidates(PlanConfig(rows=7))
+    with pytest.raises(ValueError, match=r"The mesh \(1, 1, 16\) is none that divides qwen2.5-7b: .*tensor the 4 heads"):
+        candidates(PlanConfig(chip="h100", chips=16, mesh=(1, 1, 16)))
+
+
+def test_only_meshes_that_divide_the_rows_of_a_microbatch_are_tried():
+    chosen = candidates(PlanConfig(rows=64, microbatches=4))
+    assert chosen
+    assert all(16 % (one.mesh.data * one.mesh.fsdp) == 0 for one in chosen)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tried": 0}, "tried must be a whole number of at least 1, got 0"),
+        ({"rows": 0}, "rows must be a whole number of at least 1, got 0"),
+        ({"rows": 6, "microbatches": 4}, "6 rows cannot be cut into 4 equal microbatches"),
+    ],
+)
+def test_numbers_that_make_no_plan_are_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        PlanConfig(**wrong)

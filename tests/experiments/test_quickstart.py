@@ -84,7 +84,8 @@ def test_results_hold_every_figure_with_tasks_costs_stages_versions_and_config(f
     assert all(stage["minutes"] >= 0 for stage in results["stages"])
     assert {"python", "jax"} <= results["versions"].keys()
     assert results["run"]["versions"] == [results["versions"]]
-    assert all(stage["machines"] and stage["versions"] for stage in results["stages"])
+    assert {tuple(stage["machines"]) for stage in results["stages"]} == {(results["machine"],)}
+    assert all(stage["versions"] for stage in results["stages"])
     assert results["config"]["beams"] == ["1x2", "2x2"]
     assert results["pipeline"]["preset"] == "smoke"
     assert results["pipeline"]["lam"] == 0.95

@@ -1,3 +1,4 @@
+import os
 import pickle
 import signal
 import subprocess
@@ -44,14 +45,30 @@ def test_a_thread_can_train_without_taking_signals():
     assert answers == [None]
 
 
-def test_a_second_sigterm_ends_the_process_at_once():
+def test_a_sigterm_that_is_sent_twice_in_a_moment_is_one_and_a_later_one_ends_the_process_at_once():
     code = (
-        "import signal\nfrom agentprm_jax.training.interrupt import stop_on_signal\n"
-        "with stop_on_signal():\n    signal.raise_signal(signal.SIGTERM)\n    print('saving', flush=True)\n"
+        "import signal, time\nfrom agentprm_jax.training import interrupt\ninterrupt.ECHO_SECONDS = 0.5\n"
+        "with interrupt.stop_on_signal():\n    signal.raise_signal(signal.SIGTERM)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n    print('saving', flush=True)\n    time.sleep(0.6)\n"
         "    signal.raise_signal(signal.SIGTERM)\n    print('too late')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "saving\n")
+
+
+def test_a_signal_is_noted_though_nobody_reads_what_is_said_any_more():
+    reading, writing = os.pipe()
+    kept = os.dup(2)
+    os.close(reading)
+    os.dup2(writing, 2)
+    try:
+        with stop_on_signal() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop() == "SIGINT"
+    finally:
+        os.dup2(kept, 2)
+        for descriptor in (kept, writing):
+            os.close(descriptor)
 
 
 def test_a_handler_that_is_not_python_s_is_replaced_by_the_default_one(monkeypatch):

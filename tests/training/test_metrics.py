@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
-from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter
+from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, LastingConsole, TensorBoardWriter
 
 
 def rows(first, last):
@@ -128,3 +128,13 @@ def test_a_terminal_gets_a_bar():
     shown.close()
     assert "20/100" in out.getvalue()
     assert "1,000 tokens/s" in out.getvalue()
+
+
+def test_a_console_whose_reader_has_gone_lets_the_run_go_on():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as file:
+        console = LastingConsole(file=file)
+        console.print("nobody reads this")
+        console.print("nor this")
+        assert console.quiet

@@ -1,5 +1,6 @@
 """Where results come from: versions of packages, commit of the code, kind of machine."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -68,8 +69,12 @@ def package_commit() -> str | None:
     return git_commit(here.parent) if _git(here.parent, "ls-files", "--error-unmatch", here.name) else None
 
 
+@functools.cache
 def describe_machine() -> str:
-    """One line: operating system, processor architecture and the number of cores this process may use."""
+    """One line: operating system, processor architecture and the number of cores this process may use when first asked.
+
+    A worker that keeps to one of them asks before it does.
+    """
     available = getattr(os, "sched_getaffinity", None)
     cores = len(available(0)) if available else os.cpu_count() or 1
     return f"{platform.system()} {platform.machine()}, {cores} core{'' if cores == 1 else 's'}"

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -12,6 +13,8 @@ Stop = Callable[[], str | None]
 
 
 _NOTED = b"Stopping after this update and saving; a second signal stops at once.\n"
+ECHO_SECONDS = 5.0
+"""Within so many seconds of SIGTERM another one is the same: launchers pass on what the process has been sent itself."""
 INTERRUPTED = 75
 """Exit code of a run that was asked to stop and has saved its state: EX_TEMPFAIL of sysexits.h, "try again". A run that
 is killed without saving has another one (143 in a shell after SIGTERM)."""
@@ -34,17 +37,26 @@ class NonFiniteUpdate(ArithmeticError):
 def stop_on_signal(signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[Stop]:
     """Within the block, the first signal is noted instead of acted on; a second one acts as it used to.
 
-    Only the main thread can take signals; elsewhere the block changes nothing.
+    A SIGTERM that follows one within `ECHO_SECONDS` is no second one. Only the main thread can take signals; elsewhere
+    the block changes nothing.
     """
     noted: list[str] = []
+    first = 0.0
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        noted.append(signal.Signals(number).name)
-        restore()
-        os.write(2, _NOTED)  # and not print, which fails where the signal has interrupted another print
+        nonlocal first
+        name = signal.Signals(number).name
+        if not noted:
+            noted.append(name)
+            first = time.monotonic()
+            with contextlib.suppress(OSError):  # whoever read it may have had the signal, too
+                os.write(2, _NOTED)  # and not print, which fails where the signal has interrupted another print
+        elif not (name == noted[0] == "SIGTERM" and time.monotonic() - first < ECHO_SECONDS):
+            restore()
+            signal.raise_signal(number)
 
     def restore() -> None:
         for name, handler in previous.items():

@@ -20,7 +20,7 @@ from agentprm_jax.training.interrupt import TrainingInterrupted, stop_on_signal
 from agentprm_jax.training.layout import check_cut
 from agentprm_jax.training.loop import fit
 from agentprm_jax.training.mesh import path_name
-from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter, Writer
+from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, LastingConsole, TensorBoardWriter, Writer
 from agentprm_jax.training.objectives import Objective
 from agentprm_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from agentprm_jax.training.parts import InitParams, split
@@ -148,7 +148,7 @@ def train(
     base = {name: subtree for name, subtree in given.items() if name in program.frozen}
     beginnings = {name: subtree for name, subtree in given.items() if name not in program.frozen}
     record = _record(program, batches.digest, seed, fingerprint(given), settings or {})
-    console = console or Console(stderr=True)
+    console = console or LastingConsole(stderr=True)
     with contextlib.ExitStack() as stack:
         checkpointer = stack.enter_context(Checkpointer(output / CHECKPOINTS, program.loop.keep))
         if checkpointer.latest_step() is None:

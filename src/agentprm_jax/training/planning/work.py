@@ -29,11 +29,15 @@ class Workload:
     """What is trained: low-rank adapters beside a frozen model, or, where the rank is 0, all of it."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for adapters in a step that does not train."""
+        """Raises ValueError for adapters and microbatches in a step that does not train."""
         if self.lora.rank and not self.trains:
             raise ValueError(
                 f"A step that scores has no adapters, which are merged into the model that a run leaves, but lora.rank "
                 f"is {self.lora.rank}; expected 0."
+            )
+        if self.microbatches > 1 and not self.trains:
+            raise ValueError(
+                f"A step that scores differentiates nothing in parts, but microbatches is {self.microbatches}; expected 1."
             )
 
     @property
@@ -154,7 +158,7 @@ def _size(dtype: str) -> int:
 
 
 def mesh_shapes(chips: int, model: DecoderConfig, rows: int | None) -> list[tuple[int, int, int]]:
-    """All meshes (data, fsdp, tensor) of so many chips over which a model, and the rows if given, can be cut.
+    """All meshes (data, fsdp, tensor) of so many chips over which a model, and the rows of a microbatch, can be cut.
 
     Heads, features and vocabulary must be divisible by tensor, the width of the residual stream by fsdp, and the rows
     by data x fsdp.
