@@ -7,8 +7,8 @@ Commands:
     uv run benchmarks/all.py --resume
 
 Each runs in a process of its own, alone, with all it prints in runs/benchmarks/NAME.log. The table is written into
-runs/benchmarks/goals.md as well, anew after every benchmark. `--resume` goes on after an interruption: it takes over
-what the same commit measured, and runs what is left.
+runs/benchmarks/goals.md as well (that of a part into goals-NAMES.md), anew after every benchmark. `--resume` goes on
+after an interruption: it takes over what the same commit measured, and runs what is left.
 
 Many goals compare with packages of the dependency groups `bench`, `torch` and `tpu`. Where they are missing and uv
 started this file, it starts itself again with them. Goals that need a package that cannot be had stay in the table and
@@ -94,6 +94,12 @@ class AllConfig:
         """Those to run, in their order."""
         return [benchmark for benchmark in BENCHMARKS if benchmark.name in self.only]
 
+    @property
+    def report(self) -> Path:
+        """Where the table is written: that of a part is not written over that of all."""
+        names = [benchmark.name for benchmark in self.benchmarks]
+        return RUNS / ("goals.md" if len(names) == len(BENCHMARKS) else f"goals-{'-'.join(names)}.md")
+
     def __post_init__(self) -> None:
         """Raises ValueError when a name is unknown."""
         known = [benchmark.name for benchmark in BENCHMARKS]
@@ -111,22 +117,22 @@ def main(config: AllConfig) -> None:
     if config.resume and (commit is None or commit.endswith("+changes")):
         raise ValueError(f"--resume must run a commit without changes, got {commit or 'no checkout'}: run all anew.")
     goals = {one.name: [Goal(one.name, "all goals", note="it has not run yet")] for one in config.benchmarks}
-    report = write_report(RUNS, goals)
+    report = write_report(config.report, goals)
     for benchmark in progress(config.benchmarks, "benchmarks", total=len(config.benchmarks)):
         known = finished(benchmark, RUNS, commit) if config.resume else []
         if known:
             print(f"{benchmark.name}: taken over, since {commit} measured it before.", flush=True)
         goals[benchmark.name] = known or collect(benchmark, RUNS, run, commit)
-        report = write_report(RUNS, goals)
+        report = write_report(config.report, goals)
     print(report)
 
 
-def write_report(runs: Path, goals: Mapping[str, Sequence[Goal]]) -> str:
+def write_report(path: Path, goals: Mapping[str, Sequence[Goal]]) -> str:
     """Writes the table of the goals of all benchmarks, and returns it."""
-    runs.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     every = [goal for some in goals.values() for goal in some]
     report = f"{goals_table(every)}\n\n{summary(every)}\n"
-    (runs / "goals.md").write_text(report, encoding="utf-8")
+    path.write_text(report, encoding="utf-8")
     return report
 
 
@@ -216,4 +222,4 @@ def get_groups(groups: Sequence[str]) -> None:
 if __name__ == "__main__":
     settings = tyro.cli(AllConfig, description=__doc__)
     get_groups(needed_groups(settings.benchmarks))
-    run_command(main, settings, f"What was measured stands in {RUNS / 'goals.md'}; the same with --resume goes on.")
+    run_command(main, settings, f"What was measured stands in {settings.report}; the same with --resume goes on.")

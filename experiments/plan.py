@@ -118,8 +118,8 @@ def candidates(config: PlanConfig) -> list[Candidate]:
     """The mesh that is given, or those to compare, with the step on each.
 
     Raises:
-        ValueError: no mesh of so many chips divides the model and the rows of a microbatch, or the given one does not or
-            has another number.
+        ValueError: no mesh of so many chips divides the model and the rows of a microbatch, or the given one does not,
+            or has another number.
     """
     from agentprm_jax.training.config import MeshConfig
     from agentprm_jax.training.planning.candidates import Candidate, best_candidates
@@ -138,8 +138,8 @@ def candidates(config: PlanConfig) -> list[Candidate]:
         rows = f" and {config.rows} rows in {config.microbatches} microbatches" if config.rows else ""
         raise ValueError(
             f"{which} divides {config.model}{rows}: data x fsdp must divide the rows of a microbatch, fsdp the width "
-            f"{model.embed}, and tensor the {model.kv_heads} heads of keys and values, the {model.mlp} features and the "
-            f"vocabulary of {model.vocab_size}."
+            f"{model.embed}, and tensor the {model.kv_heads} heads of keys and values, the {model.mlp} features and "
+            f"the vocabulary of {model.vocab_size}."
         )
     found = []
     for data, fsdp, tensor in chosen:

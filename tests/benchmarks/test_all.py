@@ -91,6 +91,13 @@ def test_an_interrupted_run_leaves_a_table_of_what_is_finished_and_what_is_not(t
     assert len(waiting) == len(BENCHMARKS) - 1
 
 
+def test_a_part_that_is_run_leaves_the_table_of_all_as_it_was(tmp_path, started):
+    before = (tmp_path / "goals.md").read_text()
+    main(AllConfig(only=("gae", "pods")))
+    assert (tmp_path / "goals.md").read_text() == before
+    assert (tmp_path / "goals-gae-pods.md").read_text().endswith("\n2 pass.\n")
+
+
 def test_a_resumed_run_takes_over_what_is_finished_and_runs_the_rest(tmp_path, started, capsys):
     main(AllConfig(resume=True))
     names = [benchmark.name for benchmark in BENCHMARKS]

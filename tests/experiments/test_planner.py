@@ -28,7 +28,7 @@ def test_a_mesh_of_another_number_of_chips_and_rows_that_no_mesh_divides_are_ref
         candidates(PlanConfig(mesh=(2, 8, 1)))
     with pytest.raises(ValueError, match="No mesh of 32 chips divides"):
         candidates(PlanConfig(rows=7))
-    with pytest.raises(ValueError, match=r"The mesh \(1, 1, 16\) is none that divides qwen2.5-7b: .*tensor the 4 heads"):
+    with pytest.raises(ValueError, match=r"The mesh \(1, 1, 16\) is none that divides qwen2.5-7b: .*the 4 heads"):
         candidates(PlanConfig(chip="h100", chips=16, mesh=(1, 1, 16)))
 
 

@@ -27,7 +27,7 @@ def make_inputs(folder):
         embed=16,
         mlp=32,
         layers=2,
-        heads=8,
+        heads=16,
         kv_heads=8,
         head_dim=4,
         rope_theta=1e4,

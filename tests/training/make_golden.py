@@ -22,6 +22,7 @@ from jax.sharding import AbstractMesh, AxisType
 
 from agentprm_jax.data.batch import Batch
 from agentprm_jax.models import DecoderConfig, init_language_model, init_reward_model, logical_axes
+from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training import (
     LoopConfig,
     OptimizerConfig,
@@ -35,6 +36,7 @@ from agentprm_jax.training.mesh import MESH_AXES, path_name
 
 FOLDER = pathlib.Path(__file__).parent.parent / "recorded" / "shardings"
 MESHES = [(1, 32, 1), (2, 8, 4), (16, 8, 2)]
+TRAIN_ALL = LoraConfig()
 ROWS, LENGTH, MICROBATCHES = 256, 4096, 2
 COMMON = {"norm_eps": 1e-6, "rope_theta": 1e6, "max_positions": 32_768, "head_dim": 128, "tied_embeddings": False}
 QWEN2_7B = DecoderConfig(
@@ -46,12 +48,15 @@ QWEN3_8B = DecoderConfig(
 
 
 def table(mesh_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The lines of one mesh: a Qwen2.5-7B reward model under AdamW and a Qwen3-8B language model under Muon."""
+    """The lines of one mesh: a Qwen2.5-7B reward model and its adapters under AdamW, and a Qwen3-8B under Muon."""
     mesh = AbstractMesh(mesh_shape, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
     constrain = make_constrain(mesh)
     prm = prm_objective(QWEN2_7B, PrmObjectiveConfig(), constrain)
     return {
         "Qwen2.5-7B reward model, AdamW": _lines(mesh, prm, QWEN2_7B, "reward_model", "adamw"),
+        "Qwen2.5-7B reward model, adapters, AdamW": _lines(
+            mesh, prm, QWEN2_7B, "reward_model", "adamw", LoraConfig(rank=16)
+        ),
         "Qwen3-8B language model, Muon": _lines(
             mesh, sft_objective(QWEN3_8B, constrain), QWEN3_8B, "language_model", "muon"
         ),
@@ -63,7 +68,7 @@ def path_of(mesh_shape: tuple[int, int, int]) -> pathlib.Path:
     return FOLDER / ("_".join(f"{axis}{size}" for axis, size in zip(MESH_AXES, mesh_shape, strict=True)) + ".json")
 
 
-def _lines(mesh, objective, decoder, kind, rule) -> dict[str, Any]:
+def _lines(mesh, objective, decoder, kind, rule, lora=TRAIN_ALL) -> dict[str, Any]:
     init = {"language_model": init_language_model, "reward_model": init_reward_model}[kind]
     program = prepare(
         objective,
@@ -73,10 +78,12 @@ def _lines(mesh, objective, decoder, kind, rule) -> dict[str, Any]:
         optimizer=OptimizerConfig(rule=rule),
         loop=LoopConfig(rows_per_batch=ROWS, microbatches=MICROBATCHES),
         total_steps=10,
+        lora=lora,
     )
     state = {path_name(path): _line(leaf, leaf.sharding) for path, leaf in jax.tree.leaves_with_path(program.abstract)}
+    frozen = {path_name(path): _line(leaf, leaf.sharding) for path, leaf in jax.tree.leaves_with_path(program.frozen)}
     traced = program.train_step.trace(program.frozen, program.abstract, _batch(), jax.ShapeDtypeStruct((), jnp.int32))
-    return {"state": state, "pinned": sorted(set(_pinned(traced.jaxpr.jaxpr)))}
+    return {"state": state, "frozen": frozen, "pinned": sorted(set(_pinned(traced.jaxpr.jaxpr)))}
 
 
 def _batch() -> Batch:

@@ -123,6 +123,23 @@ def test_arrays_come_to_the_host_as_they_are():
     np.testing.assert_array_equal(found["a"], [0, 1, 2])
 
 
+@pytest.mark.parametrize("rows", [1, 5, 64])
+def test_a_large_array_is_cut_into_pieces_of_which_each_is_small_enough(monkeypatch, rows):
+    monkeypatch.setattr(distributed, "GATHERED_BYTES", 100)
+    array = np.arange(rows * 12, dtype=np.float32).reshape(rows, 12)
+    found = [array[piece] for piece in distributed.pieces(array.shape, array.nbytes)]
+    np.testing.assert_array_equal(np.concatenate(found), array)
+    assert all(piece.nbytes <= 100 for piece in found)
+    assert len(found) == -(-rows // 2)
+
+
+def test_what_is_small_or_cannot_be_cut_is_one_piece(monkeypatch):
+    assert distributed.pieces((4, 4), 64) == [()]
+    monkeypatch.setattr(distributed, "GATHERED_BYTES", 1)
+    assert distributed.pieces((), 4) == [()]
+    assert distributed.pieces((2, 3), 24) == [slice(0, 1), slice(1, 2)]
+
+
 def test_an_error_in_what_all_do_together_is_that_of_the_process_that_met_it():
     with pytest.raises(KeyError, match="mine"), all_or_none("encoding"):
         raise KeyError("mine")

@@ -118,6 +118,8 @@ def _row(name: str, plan: Plan, slices: _Slices) -> list[str]:
 
 
 def _details(plan: Plan) -> list[tuple[str, str]]:
+    from agentprm_jax.training.planning.work import checkpoint_bytes
+
     memory, work = plan.memory, plan.workload
     room = _gib(memory.available or plan.chip.hbm_bytes)
     lines = [
@@ -132,6 +134,10 @@ def _details(plan: Plan) -> list[tuple[str, str]]:
         ("  outputs", f"{_gib(memory.outputs)} GiB"),
         ("  temporaries", f"{_gib(memory.temporaries)} GiB"),
     ]
+    if work.trains:
+        whole = checkpoint_bytes(work)
+        parts = plan.mesh.fsdp * plan.mesh.tensor
+        lines.append(("a checkpoint", f"{whole / 1e9:,.1f} GB, {whole / parts / 1e9:,.2f} GB from a chip"))
     if plan.costs is not None:
         received = sum(collective.received for collective in plan.costs.collectives)
         lines += [

@@ -17,6 +17,9 @@ _SURE = ("slurm", "ompi", "gcetpu", "gketpu")
 """Environments, by jax's names, in which processes that were started together belong together."""
 _JAX_NAMES = {"k8s": None}
 """Kubernetes has no name in jax; it is the last that jax asks when it is told none."""
+GATHERED_BYTES = 2**30
+"""Of an array that comes to the hosts about so much is whole on every device at a time: the stacked layers of a large
+model do not fit on one."""
 _LONGEST_WAIT = 7 * 24 * 3600 * 1000
 """Milliseconds that a process waits for the others; of one that has died it hears earlier."""
 
@@ -97,7 +100,7 @@ def _wait_for_all() -> None:
 
 
 def whole_on_host(tree: PyTree) -> PyTree:
-    """Brings arrays to every host as NumPy arrays, one after the other; all processes must call it.
+    """Brings arrays to every host as NumPy arrays, piece after piece; all processes must call it.
 
     Args:
         tree: arrays that may lie in parts on the devices of several processes, or whole on every host.
@@ -106,9 +109,23 @@ def whole_on_host(tree: PyTree) -> PyTree:
 
 
 def _whole(leaf: Any) -> np.ndarray:
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-    return np.asarray(leaf)
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+        return np.asarray(leaf)
+    whole = np.empty(leaf.shape, leaf.dtype)
+    for piece in pieces(leaf.shape, leaf.nbytes):
+        whole[piece] = multihost_utils.process_allgather(leaf[piece], tiled=True)
+    return whole
+
+
+def pieces(shape: tuple[int, ...], size: int) -> list[slice] | list[tuple[()]]:
+    """Where an array of `size` bytes is cut along its first axis, so that no piece has more than `GATHERED_BYTES`.
+
+    What one index of that axis holds is not cut.
+    """
+    if not shape or size <= GATHERED_BYTES:
+        return [()]
+    length = max(1, shape[0] * GATHERED_BYTES // size)
+    return [slice(start, min(start + length, shape[0])) for start in range(0, shape[0], length)]
 
 
 def _cluster_around() -> str:

@@ -14,7 +14,7 @@ Stop = Callable[[], str | None]
 
 _NOTED = b"Stopping after this update and saving; a second signal stops at once.\n"
 ECHO_SECONDS = 5.0
-"""Within so many seconds of SIGTERM another one is the same: launchers pass on what the process has been sent itself."""
+"""A SIGTERM within so many seconds of the first is the same: launchers pass on what the process was sent itself."""
 INTERRUPTED = 75
 """Exit code of a run that was asked to stop and has saved its state: EX_TEMPFAIL of sysexits.h, "try again". A run that
 is killed without saving has another one (143 in a shell after SIGTERM)."""

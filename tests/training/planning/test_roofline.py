@@ -23,6 +23,7 @@ from agentprm_jax.training.planning.work import (
     Workload,
     adapter_parameters,
     all_parameters,
+    checkpoint_bytes,
     frozen_bytes,
     matrix_parameters,
     mesh_shapes,
@@ -99,6 +100,19 @@ def test_a_frozen_model_saves_its_gradients_and_adapters_cost_what_parameters_do
     adapters = sum(adapter_parameters(SEVEN, ADAPTED.lora))
     frozen = 2 * matrix_parameters(SEVEN, head=False) * WORK.tokens
     assert ADAPTED.model_flops == WORK.model_flops - frozen + 6 * adapters * WORK.tokens
+
+
+def test_a_checkpoint_is_what_is_trained_and_two_moments():
+    update = Workload(SEVEN, "agentprm", rows=8, length=4096)
+    assert checkpoint_bytes(update) == 12 * all_parameters(SEVEN, "agentprm")
+    small = replace(update, lora=LoraConfig(rank=16))
+    adapters = sum(adapter_parameters(SEVEN, small.lora)) + SEVEN.embed
+    assert checkpoint_bytes(small) == 12 * adapters
+
+
+def test_scoring_has_no_microbatches():
+    with pytest.raises(ValueError, match="microbatches is 8; expected 1"):
+        Workload(SEVEN, "score", rows=64, length=4096, microbatches=8)
 
 
 def test_scoring_has_no_adapters():

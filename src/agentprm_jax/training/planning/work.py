@@ -37,7 +37,7 @@ class Workload:
             )
         if self.microbatches > 1 and not self.trains:
             raise ValueError(
-                f"A step that scores differentiates nothing in parts, but microbatches is {self.microbatches}; expected 1."
+                f"A step that scores differentiates no parts, but microbatches is {self.microbatches}; expected 1."
             )
 
     @property
@@ -146,6 +146,11 @@ def trained_bytes(workload: Workload, fsdp: int = 1, tensor: int = 1) -> float:
     """What these, their two moments and gradients weigh, each in their dtype; adapters are float32."""
     size = 4 if workload.lora.rank else _size(workload.model.param_dtype)
     return 4 * size * trained_parameters(workload, fsdp, tensor)
+
+
+def checkpoint_bytes(workload: Workload) -> float:
+    """What a checkpoint weighs: what is trained with its two moments, once, however many copies there are."""
+    return trained_bytes(workload) * 3 / 4
 
 
 def _read_out(workload: Workload) -> int:
