@@ -14,10 +14,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from agentprm_jax.commands.answer import answer
 from agentprm_jax.reporting.provenance import describe_machine
+from agentprm_jax.training.interrupt import Requests
 
 _LARGE_PAGES = "glibc.malloc.hugetlb=1"
 """Programs take their arrays anew from Linux in every call; in small pages that costs a tenth of a training step."""
@@ -61,7 +63,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Gene
 
     Raises:
         ValueError: a job needs one that does not come before it.
-        JobFailed: a job failed; jobs that were running are finished first, the others are not begun.
+        JobFailed: a job failed; jobs that were running are finished first, or interrupted, the others are not begun.
     """
     _check_order(jobs)
     logs.mkdir(parents=True, exist_ok=True)
@@ -76,16 +78,24 @@ def run_jobs(jobs: Sequence[Job], workers: int, logs: Path, cache: Path) -> Gene
         try:
             yield from _drain(pool, jobs, logs, workers, running, asked)
         except (KeyboardInterrupt, GeneratorExit):
-            stopping.set()  # first: a worker that does not hear the signal yet looks here when it does
-            _interrupt_workers()
-            while wait(running, _LISTEN_EVERY).not_done:
-                if asked.is_set():
-                    asked.clear()
-                    _interrupt_workers()
+            _interrupt_workers(stopping)
+            _finish(running, asked, stopping)
+            raise
+        except JobFailed:
+            _finish(running, asked, stopping)
             raise
 
 
-def _interrupt_workers() -> None:
+def _finish(running: dict[Future, Job], asked: threading.Event, stopping: Any) -> None:
+    """Waits for the jobs that are running, and passes on what is asked meanwhile."""
+    while wait(running, _LISTEN_EVERY).not_done:
+        if asked.is_set():
+            asked.clear()
+            _interrupt_workers(stopping)
+
+
+def _interrupt_workers(stopping: Any) -> None:
+    stopping.set()  # first: a worker that does not hear the signal yet looks here when it does
     for worker in multiprocessing.active_children():
         if worker.pid is not None:
             os.kill(worker.pid, signal.SIGINT)
@@ -93,13 +103,18 @@ def _interrupt_workers() -> None:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set while inside.
+    """An event that SIGINT and SIGTERM set while inside, echoes left out.
 
     An exception out of their handlers could come while a worker is being started and leave one that nobody ends, and
     where another thread takes the signal it comes only when the main thread has done waiting.
     """
-    asked = threading.Event()
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked, requests = threading.Event(), Requests()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if requests.is_new(number):
+            asked.set()
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
     finally:

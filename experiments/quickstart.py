@@ -10,8 +10,8 @@ Command:
 
 The environment is played in declared form: the actor ends an episode by saying `finish`, and the outcome is whether the
 goal holds at that moment, so that neither length nor ending gives the answer away. Ends with a table on the terminal,
-results.json, pictures and report.html in OUTPUT/evaluation. Interrupt it at any time: Ctrl-C or SIGTERM saves, and ends
-it with exit code 75 ("try again"). The same command goes on.
+results.json, pictures and report.html in OUTPUT/evaluation. Interrupt it at any time: while stages run, Ctrl-C or
+SIGTERM saves and ends it with exit code 75 ("try again"). The same command goes on.
 """
 
 from __future__ import annotations

@@ -48,3 +48,13 @@ def save_slowly(started, saving, stopped):
         wait(started, saving)
     except KeyboardInterrupt:
         wait(started, stopped)
+
+
+def save_for_a_second(started, interrupted, saved):
+    """Waits to be interrupted, and then takes a second to save."""
+    try:
+        wait(started, interrupted)
+    except KeyboardInterrupt:
+        time.sleep(1)
+        pathlib.Path(saved).write_text("")
+        raise

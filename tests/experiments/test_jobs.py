@@ -131,6 +131,40 @@ def test_a_second_interrupt_stops_what_is_saving(tmp_path):
     wait_for(marks[-1])
 
 
+def test_an_echo_of_sigterm_does_not_stop_what_is_saving(tmp_path):
+    started, interrupted, saved = (tmp_path / name for name in ("started", "interrupted", "saved"))
+    job = Job("save", "made_jobs", "save_for_a_second", (str(started), str(interrupted), str(saved)))
+
+    def terminate():
+        for mark in (started, interrupted):
+            wait_for(mark)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs([job], 1, tmp_path / "logs", tmp_path / "compiled"))
+    assert saved.exists()
+
+
+def test_while_jobs_are_finished_after_one_has_failed_they_can_be_interrupted(tmp_path):
+    marks = [str(tmp_path / name) for name in ("started", "stopped")]
+    jobs = [Job("wait", "made_jobs", "wait", tuple(marks)), Job("fail", "made_jobs", "fail", ())]
+
+    def interrupt():
+        log = tmp_path / "logs" / "fail.log"
+        while not (log.exists() and "no such luck" in log.read_text()):
+            time.sleep(0.05)
+        wait_for(tmp_path / "started")
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises((JobFailed, KeyboardInterrupt)):
+        list(run_jobs(jobs, 2, tmp_path / "logs", tmp_path / "compiled"))
+    assert (tmp_path / "stopped").read_text() == "interrupted"
+    assert not multiprocessing.active_children()
+
+
 def test_sigterm_to_all_processes_interrupts_a_job_once(tmp_path):
     job = Job("wait", "made_jobs", "wait", (str(tmp_path / "started"), str(tmp_path / "stopped")))
 

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 from tensorboardX.proto import event_pb2
 
-from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, LastingConsole, TensorBoardWriter
+from agentprm_jax.training.console import LastingConsole
+from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter
 
 
 def rows(first, last):

@@ -32,7 +32,7 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
         main(config)
     except KeyboardInterrupt:
         kept = interrupted or f"What was finished is kept in {config.output}: run the same command again to go on."
-        print(f"\nInterrupted. {kept}", file=sys.stderr)
+        _say(f"\nInterrupted. {kept}")
         sys.exit(INTERRUPTED)
     except (ValueError, OSError, RuntimeError, NonFiniteUpdate) as error:
         sys.exit(f"\n{answer(error)}")
@@ -40,6 +40,12 @@ def run_command(main: Callable[..., Any], config: Any, interrupted: str | None =
         if _EXTRA not in error.msg:
             raise
         sys.exit(f"\n{answer(error)}")
+
+
+def _say(text: str) -> None:
+    from agentprm_jax.training.console import LastingConsole
+
+    LastingConsole(stderr=True).print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def answer(error: BaseException) -> str:

@@ -19,10 +19,11 @@ def progress(items: Iterable[Item], label: str, *, total: int | None, done: int 
         total: how many there will be; None where nobody knows before the end.
         done: how many were there before.
     """
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from agentprm_jax.training.console import LastingConsole
+
+    console = LastingConsole(stderr=True)
     start = printed = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:

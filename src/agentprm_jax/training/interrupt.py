@@ -33,30 +33,46 @@ class NonFiniteUpdate(ArithmeticError):
     """An update had a loss or a gradient that is not finite; the state is the one before it."""
 
 
+class Requests:
+    """Tells requests to stop from their echoes: a SIGTERM within `ECHO_SECONDS` of the first is none of its own."""
+
+    def __init__(self) -> None:
+        """Nothing has been asked yet."""
+        self._terminated = -float("inf")
+
+    def is_new(self, number: int) -> bool:
+        """Whether a signal that has just come is a request."""
+        now = time.monotonic()
+        if number != signal.SIGTERM:
+            return True
+        if now - self._terminated < ECHO_SECONDS:
+            return False
+        self._terminated = now
+        return True
+
+
 @contextlib.contextmanager
 def stop_on_signal(signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[Stop]:
     """Within the block, the first signal is noted instead of acted on; a second one acts as it used to.
 
-    A SIGTERM that follows one within `ECHO_SECONDS` is no second one. Only the main thread can take signals; elsewhere
-    the block changes nothing.
+    An echo is no second one. Only the main thread can take signals; elsewhere the block changes nothing.
     """
     noted: list[str] = []
-    first = 0.0
+    requests = Requests()
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        name = signal.Signals(number).name
+        if not requests.is_new(number):
+            return
         if not noted:
-            noted.append(name)
-            first = time.monotonic()
+            noted.append(signal.Signals(number).name)
             with contextlib.suppress(OSError):  # whoever read it may have had the signal, too
                 os.write(2, _NOTED)  # and not print, which fails where the signal has interrupted another print
-        elif not (name == noted[0] == "SIGTERM" and time.monotonic() - first < ECHO_SECONDS):
-            restore()
-            signal.raise_signal(number)
+            return
+        restore()
+        signal.raise_signal(number)
 
     def restore() -> None:
         for name, handler in previous.items():

@@ -16,11 +16,12 @@ from agentprm_jax.models.lora_config import LoraConfig
 from agentprm_jax.training.batches import BatchSource
 from agentprm_jax.training.checkpoint import Checkpointer
 from agentprm_jax.training.config import LoopConfig, OptimizerConfig
+from agentprm_jax.training.console import LastingConsole
 from agentprm_jax.training.interrupt import TrainingInterrupted, stop_on_signal
 from agentprm_jax.training.layout import check_cut
 from agentprm_jax.training.loop import fit
 from agentprm_jax.training.mesh import path_name
-from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, LastingConsole, TensorBoardWriter, Writer
+from agentprm_jax.training.metrics import ConsoleProgress, JsonLinesWriter, TensorBoardWriter, Writer
 from agentprm_jax.training.objectives import Objective
 from agentprm_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from agentprm_jax.training.parts import InitParams, split
