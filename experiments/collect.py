@@ -126,8 +126,8 @@ def main(config: CollectConfig) -> None:
                 missing = actor_play(config, actor, tasks, make_environment, done)
             shown = progress(missing, stage.name, total=len(tasks) * config.samples, done=len(known))
             known += write_together(writer, shown)
+        stage.finish(**tally(known), **read_account(config.output))
     print(f"{stage.name}: {endings(known)}.", file=sys.stderr)
-    stage.finish(**tally(known), **read_account(config.output))
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def import_base(config: ImportConfig) -> None:
     with stage.clock():
         if not config.output.exists():
             import_model.main(config)
-    stage.finish()
+        stage.finish()
 
 
 def base_model(config: QuickstartConfig) -> Path:

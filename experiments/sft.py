@@ -175,7 +175,7 @@ def main(config: SftConfig) -> None:
                 save_with_tokenizer(model, decoder, params, encoder, stops)
                 notes = training_notes(config, examples, rows, config.output, Path(__file__).parent)
                 write_record(model / TRAINING, notes)
-    stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
+        stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 
 def scratch_decoder(model: ModelConfig, vocab_size: int, *, remat: bool) -> DecoderConfig:

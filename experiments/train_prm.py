@@ -146,7 +146,7 @@ def main(config: TrainPrmConfig) -> None:
                     method=config.objective.method,
                     training=training_notes(config, examples, rows, config.output, Path(__file__).parent),
                 ).save(model)
-    stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
+        stage.finish(tokens_trained=trained_tokens(config.output), padding=rows.padding_share)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """A damaged header of a GGUF file is named at once, whichever byte it is."""
 
+import struct
+
 import gguf
 import numpy as np
 import pytest
@@ -82,3 +84,30 @@ def test_the_other_order_of_bytes_is_walked_too(tmp_path):
     writer.write_tensors_to_file()
     writer.close()
     check_header(tmp_path / "model.gguf")
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>no model here</html>", b"GGUF\x01\0\0\0" + bytes(40)])
+def test_what_is_no_file_of_a_known_version_is_left_to_the_package(tmp_path, content):
+    (tmp_path / "model.gguf").write_bytes(content)
+    check_header(tmp_path / "model.gguf")
+    with pytest.raises(ValueError, match=r"model\.gguf.*(magic|version)"):
+        read_gguf(tmp_path / "model.gguf")
+
+
+def nested(depth):
+    """A header whose one field is arrays within arrays, at the bottom of which stands a number."""
+    kinds = b"".join(struct.pack("<IQ", 9, 1) for _ in range(depth - 1))
+    field = struct.pack("<Q1sI", 1, b"x", 9) + kinds + struct.pack("<IQB", 0, 1, 7)
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + field
+
+
+def test_arrays_of_arrays_are_walked_to_some_depth(tmp_path):
+    path = tmp_path / "model.gguf"
+    path.write_bytes(nested(3))
+    check_header(path)
+    path.write_bytes(nested(3)[:-1])
+    with pytest.raises(ValueError, match="1 numbers are announced"):
+        check_header(path)
+    path.write_bytes(nested(2000))
+    with pytest.raises(ValueError, match="nested more than 8 deep"):
+        check_header(path)

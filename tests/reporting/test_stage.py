@@ -67,10 +67,43 @@ def test_minutes_add_up_over_interruptions(tmp_path):
     stage = open_stage(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt), stage.clock():
         raise KeyboardInterrupt
-    first = stage.finish().minutes
+    first = json.loads((tmp_path / "run" / "minutes.json").read_text())["minutes"]
     with stage.clock():
+        finished = stage.finish()
+    assert finished.minutes > first > 0.0
+    assert stage.done.minutes == finished.minutes
+
+
+def test_a_stage_that_another_process_has_finished_meanwhile_is_not_made_again(tmp_path):
+    late = open_stage(tmp_path / "run")
+    with open_stage(tmp_path / "run").clock():
+        open_stage(tmp_path / "run").finish()
+    with pytest.raises(FolderInUse, match=f"has just finished {tmp_path / 'run'}"), late.clock():
         pass
-    assert stage.finish().minutes > first > 0.0
+
+
+def test_of_two_processes_that_claim_a_folder_at_once_one_gets_it(tmp_path, monkeypatch):
+    other = tmp_path / "run" / "config.json"
+    link = os.link
+
+    def link_late(draft, path):
+        other.write_text('{"inner": {"rate": 0.25}}')
+        link(draft, path)
+
+    monkeypatch.setattr(os, "link", link_late)
+    with pytest.raises(RunMismatch, match=r"rate was 0\.25"):
+        open_stage(tmp_path / "run", inner=Inner(0.5))
+    assert [path.name for path in other.parent.iterdir()] == ["config.json"]
+
+
+def test_a_claim_works_without_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", no_links)
+    assert open_stage(tmp_path / "run").done is None
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+def no_links(draft, path):
+    raise PermissionError
 
 
 def test_a_kill_loses_no_more_than_the_time_since_the_last_note(tmp_path):
@@ -114,15 +147,24 @@ def test_notes_of_sessions_before_commits_or_machines_were_kept_are_continued(tm
         (tmp_path / "run" / "minutes.json").write_text(old)
         with opened.clock():
             pass
-        assert opened.finish().minutes > 2.0
+        assert json.loads((tmp_path / "run" / "minutes.json").read_text())["minutes"] > 2.0
     (tmp_path / "run" / "stage.json").write_text('{"name": "stage", "minutes": 2.0, "commits": ["a1"]}')
     assert opened.done.commits == ("a1",)
 
 
 def test_what_a_kill_left_of_the_claim_is_no_foreign_file(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json.tmp").write_text('{"st')
+    for name in ("config.json.tmp", "config.json.123.tmp", "minutes.json.tmp"):
+        (tmp_path / "run" / name).write_text('{"st')
     assert open_stage(tmp_path / "run").done is None
+
+
+def test_a_claim_that_is_given_back_leaves_no_draft(tmp_path):
+    stage = open_stage(tmp_path / "run")
+    (tmp_path / "run" / "minutes.json.tmp").write_text('{"mi')
+    with pytest.raises(OSError, match="full"), stage.clock():
+        raise OSError("full")
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_processes_that_do_not_write_read_the_claim_of_the_one_that_does(tmp_path):

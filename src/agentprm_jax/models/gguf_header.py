@@ -9,8 +9,11 @@ from pathlib import Path
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of a number, by its type."""
 _TEXT, _ARRAY = 8, 9
+_MAGIC, _VERSIONS = b"GGUF", (2, 3)
 _SMALLEST_FIELD, _SMALLEST_TENSOR = 13, 24
 _MOST_DIMENSIONS = 4
+_DEEPEST = 8
+"""Arrays within arrays."""
 
 
 def check_header(path: Path) -> None:
@@ -26,7 +29,8 @@ def check_header(path: Path) -> None:
         ValueError: a count or a length reaches beyond the end of the file, or a value has an unknown type.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        _Walk(data).header()
+        if data[:4] == _MAGIC:
+            _Walk(data).header()
 
 
 class _Walk:
@@ -36,8 +40,11 @@ class _Walk:
         self.data, self.place, self.order = data, 4, "<"
 
     def header(self) -> None:
-        if self.number("I") & 0xFFFF == 0:  # written on a machine with the other order of bytes
-            self.order = ">"
+        version = self.number("I")
+        if version & 0xFFFF == 0:  # written on a machine with the other order of bytes
+            self.order, version = ">", int.from_bytes(version.to_bytes(4, "little"), "big")
+        if version not in _VERSIONS:
+            return
         tensors = self.count("tensors", _SMALLEST_TENSOR, ahead=8)
         fields = self.count("fields", _SMALLEST_FIELD)
         for _ in range(fields):
@@ -52,11 +59,21 @@ class _Walk:
     def value(self, kind: int) -> None:
         if kind == _TEXT:
             self.text()
-        elif kind != _ARRAY:
+        elif kind == _ARRAY:
+            self.array()
+        else:
             self.skip(self.size(kind))
-        elif (kind := self.number("I")) == _TEXT:
+
+    def array(self, depth: int = 1) -> None:
+        kind = self.number("I")
+        if depth > _DEEPEST:
+            raise ValueError(f"arrays are nested more than {_DEEPEST} deep before byte {self.place}")
+        if kind == _TEXT:
             for _ in range(self.count("texts", 8)):
                 self.text()
+        elif kind == _ARRAY:
+            for _ in range(self.count("arrays", 12)):
+                self.array(depth + 1)
         else:
             self.skip(self.size(kind) * self.count("numbers", self.size(kind)))
 

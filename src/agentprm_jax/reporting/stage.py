@@ -17,11 +17,13 @@ import msgspec
 from agentprm_jax.data.lock import take_lock
 from agentprm_jax.reporting.provenance import Origin, join_origins, origin_here
 from agentprm_jax.reporting.results import Stage
-from agentprm_jax.training.record import check_record, draft_of, write_record
+from agentprm_jax.training.record import check_record, claim_record, is_draft, write_record
 
 CONFIG_FILE, PROGRESS_FILE, DONE_FILE = "config.json", "minutes.json", "stage.json"
 ENCODED = "encoded"
 """Folder of encoded trajectories, which says itself of what it is made: it stays when a claim is given back."""
+_NOTES = (CONFIG_FILE, PROGRESS_FILE, ENCODED)
+"""What a folder may hold before anything has been made in it, beside drafts of these."""
 
 
 class ForeignFolder(ValueError):
@@ -67,18 +69,19 @@ class StageFolder:
     ):
         """Claims the folder for `config`."""
         self.folder, self.name, self.writer, self._together = folder, name, writer, together
+        self._running: Callable[[], dict[str, Any]] | None = None
         plain = {key: value for key, value in plain_config(config).items() if key not in ignore}
         path = folder / CONFIG_FILE
         if path.exists() or not writer:
             check_record(path, plain)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        if any(entry not in (draft_of(path), folder / ENCODED) for entry in folder.iterdir()):
+        if any(entry.name != ENCODED and not is_draft(entry, *_NOTES) for entry in folder.iterdir()):
             raise ForeignFolder(
                 f"{folder} is not empty and has no {CONFIG_FILE}, so it is no folder of this stage ({name}). Nothing "
                 "in it was touched. Choose another output folder, or remove this one."
             )
-        write_record(path, plain)
+        claim_record(path, plain)
 
     @property
     def done(self) -> Stage | None:
@@ -93,7 +96,7 @@ class StageFolder:
         """Keeps other runs from filling the folder while inside.
 
         Raises:
-            FolderInUse: another one is filling it.
+            FolderInUse: another one is filling it, or has just ended the stage.
             OtherProcessFailed: the first process of this run has met such an error.
         """
         with ExitStack() as until_left:
@@ -106,6 +109,11 @@ class StageFolder:
                             f"Another process is at work in {self.folder} ({self.name}), so nothing in it was touched. "
                             "Wait until that one has ended, or stop it, and run the same command again; or choose "
                             "another output folder."
+                        )
+                    if self.done:
+                        raise FolderInUse(
+                            f"Another process has just finished {self.folder} ({self.name}), so nothing in it was "
+                            "touched. Run the same command again: it goes on from there."
                         )
             yield
 
@@ -127,11 +135,14 @@ class StageFolder:
         start, known = time.monotonic(), self._notes()
         origin = join_origins([known, origin_here()])
 
+        def running() -> dict[str, Any]:
+            return {"minutes": known.minutes + (time.monotonic() - start) / 60, **origin}
+
         def note() -> None:
-            minutes = known.minutes + (time.monotonic() - start) / 60
-            write_record(self.folder / PROGRESS_FILE, {"minutes": minutes, **origin})
+            write_record(self.folder / PROGRESS_FILE, running())
 
         try:
+            self._running = running
             with _every(seconds_between_notes, note):
                 yield
         except BaseException as error:
@@ -144,20 +155,25 @@ class StageFolder:
         note()
 
     def finish(self, **counts: float) -> Stage:
-        """Marks the stage as done; `counts` are the counting fields of `Stage`, and `padding`."""
-        stage = Stage(name=self.name, **msgspec.structs.asdict(self._notes()))
+        """Marks the stage as done; `counts` are the counting fields of `Stage`, and `padding`.
+
+        Belongs into `clock`, so that no other process takes the folder for unfinished.
+        """
+        notes = msgspec.structs.asdict(self._notes()) if self._running is None else self._running()
+        stage = Stage(name=self.name, **notes)
         stage = msgspec.structs.replace(stage, **counts)
         if self.writer:
             write_record(self.folder / DONE_FILE, msgspec.to_builtins(stage))
         return stage
 
     def _nothing_made(self) -> bool:
-        notes = {self.folder / name for name in (CONFIG_FILE, PROGRESS_FILE, ENCODED)}
-        return not set(self.folder.iterdir()) - notes - {draft_of(note) for note in notes}
+        return all(entry.name in _NOTES or is_draft(entry, *_NOTES) for entry in self.folder.iterdir())
 
     def _give_back(self) -> None:
-        for name in (PROGRESS_FILE, CONFIG_FILE):
-            (self.folder / name).unlink(missing_ok=True)
+        for entry in self.folder.iterdir():
+            if entry.name == PROGRESS_FILE or is_draft(entry, PROGRESS_FILE, CONFIG_FILE):
+                entry.unlink(missing_ok=True)
+        (self.folder / CONFIG_FILE).unlink(missing_ok=True)
 
     def _notes(self) -> _Notes:
         """Minutes and origin so far; older code noted no machine and no versions, and still older no commits."""

@@ -22,17 +22,43 @@ class RunMismatch(ValueError):
 
 def write_record(path: pathlib.Path, record: Record) -> None:
     """Writes the record as JSON; the file is whole or not there at any moment."""
+    os.replace(_written(record, draft_of(path)), path)
+
+
+def claim_record(path: pathlib.Path, record: Record) -> None:
+    """Writes the record where there is none; of several processes that want to, one does, and the others compare.
+
+    Raises:
+        RunMismatch: another process has written another one.
+    """
+    draft = _written(record, draft_of(path, f".{os.getpid()}"))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        check_record(path, record)
+    except OSError:  # there are file systems without links
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def draft_of(path: pathlib.Path, writer: str = "") -> pathlib.Path:
+    """Where a record is written before it takes its place; what a killed process has left there means nothing."""
+    return path.with_name(f"{path.name}{writer}.tmp")
+
+
+def is_draft(path: pathlib.Path, *names: str) -> bool:
+    """Whether a file is a draft of a record with one of these names, of whatever process."""
+    return any(path.name.startswith(f"{name}.") and path.name.endswith(".tmp") for name in names)
+
+
+def _written(record: Record, path: pathlib.Path) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with draft_of(path).open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps(record, indent=2, sort_keys=True) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(draft_of(path), path)
-
-
-def draft_of(path: pathlib.Path) -> pathlib.Path:
-    """Where a record is written before it takes its place; what a killed process has left there means nothing."""
-    return path.with_name(path.name + ".tmp")
+    return path
 
 
 def check_record(path: pathlib.Path, record: Record) -> None:
