@@ -184,13 +184,19 @@ def measure(config: EvaluateConfig, name: str) -> None:
 
 def measure_prm(config: EvaluateConfig, prm_folder: Path, path: Path) -> None:
     """Scores the pool and searches with one PRM."""
+    from agentprm_jax.reporting.evaluation import check_kept, digest_inputs
     from agentprm_jax.reporting.prm_training import prm_training
-    from agentprm_jax.scoring.prm_files import read_prm_record
+    from agentprm_jax.scoring.prm_files import PRM, read_prm_record
+
+    folder = find_model(prm_folder).model
+
+    def inputs() -> str:
+        return digest_inputs([folder / PRM, config.pool / TRAJECTORIES])
 
     if path.exists():
+        check_kept(path, inputs())
         return
     start = time.monotonic()
-    folder = find_model(prm_folder).model
     prm = load_on_mesh(folder, config.mesh, tokens_per_batch=config.tokens_per_batch)
     training = prm_training(read_prm_record(folder))
     actor = proposer(config.actor, config.sampler, config.remote)
@@ -208,7 +214,7 @@ def measure_prm(config: EvaluateConfig, prm_folder: Path, path: Path) -> None:
     # the largest beam first: much of what the others need is remembered then
     beams = {size: functools.partial(search_beam, size) for size in reversed(config.beams)}
     whose = {"method": training.method, "seed": training.seed, "initial_value": prm.initial_value, "training": training}
-    measure_parts(path, {"pool": score_pool} | beams, whose, start)
+    measure_parts(path, {"pool": score_pool} | beams, whose | {"inputs": inputs()}, start)
 
 
 def measure_random(config: EvaluateConfig, name: str, folder: Path) -> None:
@@ -240,7 +246,7 @@ def measure_parts(
         whose: the fields that all have in common.
         start: when work on the first one that is missing began, on the monotonic clock.
     """
-    from agentprm_jax.reporting.evaluation import Evaluation, join_parts, read_evaluation, write_evaluation
+    from agentprm_jax.reporting.evaluation import Evaluation, check_kept, join_parts, write_evaluation
     from agentprm_jax.reporting.provenance import join_origins, origin_here
 
     folder = path.with_name(f"{path.stem}.parts")
@@ -248,11 +254,13 @@ def measure_parts(
     common = {"promises": [], "pool_tokens": 0, "beams": {}} | join_origins([origin_here()]) | whose
     files = {folder / f"{part}.json": measured for part, measured in parts.items()}
     for file, measured in files.items():
-        if not file.exists():
+        if file.exists():
+            check_kept(file, common.get("inputs"))
+        else:
             fields = common | measured()
             write_evaluation(file, Evaluation(**fields, minutes=(time.monotonic() - start) / 60))
             start = time.monotonic()
-    write_evaluation(path, join_parts([read_evaluation(file) for file in files]))
+    write_evaluation(path, join_parts([check_kept(file, common.get("inputs")) for file in files]))
     shutil.rmtree(folder)
 
 

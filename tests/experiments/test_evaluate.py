@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from unittest.mock import Mock
 
 import pytest
@@ -232,6 +233,26 @@ def test_an_interrupted_measurement_goes_on_with_the_part_that_it_was_interrupte
         assert set(found.beams) == set(config.beams)
         assert found.promises == ([[float(row)] for row in range(2 * TASKS)] if prm.pools else [])
         assert found.pool_tokens == 100 * prm.pools
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+@pytest.mark.parametrize("changed", ["prm", "pool"])
+def test_what_was_measured_of_another_prm_or_pool_under_the_same_name_is_refused(
+    given, tmp_path, monkeypatch, interrupted, changed
+):
+    folder = finished_prm(tmp_path / "prm-orm-1")
+    config = dataclasses.replace(given, prms=(folder,), beams=("1x2",))
+    found = [SearchResult(read_pool(config).flat[0], 0.0, 3, 2, 1)] * TASKS
+    monkeypatch.setattr("evaluate.load_on_mesh", lambda *_, **__: CountingPrm())
+    monkeypatch.setattr("evaluate.proposer", lambda *_: None)
+    monkeypatch.setattr("evaluate.search", Mock(side_effect=[KeyboardInterrupt] if interrupted else [found]))
+    with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
+        measure(config, folder.name)
+    made = {"prm": folder / "model" / "prm.json", "pool": config.pool / "trajectories.jsonl"}[changed]
+    made.write_text(made.read_text() + "\n")
+    kept = "prm-orm-1.parts/pool.json" if interrupted else "prm-orm-1.json"
+    with pytest.raises(ValueError, match=f"{kept} was measured with another PRM or another pool"):
+        measure(config, folder.name)
 
 
 def test_what_older_code_has_measured_as_a_whole_is_not_measured_again(config):

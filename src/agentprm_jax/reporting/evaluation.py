@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -53,6 +54,7 @@ class Evaluation(Origin, frozen=True, kw_only=True):
         initial_value: expected outcome before the first action, from which the first progress is counted; None for a
             control.
         training: how the PRM was trained; None for a control.
+        inputs: digest of the PRM's record and of the pool, from `digest_inputs`; None for a control and in older files.
         commit: the only commit, as older code noted it; `read_evaluation` puts it among `commits`.
     """
 
@@ -64,6 +66,7 @@ class Evaluation(Origin, frozen=True, kw_only=True):
     minutes: float = 0.0
     initial_value: float | None = None
     training: PrmTraining | None = None
+    inputs: str | None = None
     commit: str | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +104,30 @@ def read_evaluation(path: Path) -> Evaluation:
             f"Cannot read {path} as an evaluation: {error}. Remove the file to measure it again."
         ) from error
     return found if found.commit is None else msgspec.structs.replace(found, commits=(found.commit,), commit=None)
+
+
+def digest_inputs(paths: Iterable[Path]) -> str:
+    """A digest of what files hold, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def check_kept(path: Path, inputs: str | None) -> Evaluation:
+    """What was measured before, of the same inputs.
+
+    Raises:
+        ValueError: it is of another PRM or another pool, made anew under the same name, or no such record.
+    """
+    found = read_evaluation(path)
+    if None not in (found.inputs, inputs) and found.inputs != inputs:
+        raise ValueError(
+            f"{path} was measured with another PRM or another pool than those that lie there now: their digest was "
+            f"{found.inputs} and is {inputs}. Remove the file to measure again, or choose another output folder."
+        )
+    return found
 
 
 def join_parts(parts: Sequence[Evaluation]) -> Evaluation:
