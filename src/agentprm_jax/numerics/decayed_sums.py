@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Bool, Float32
 
 LONGEST_WALK = 1024
 """Steps that are taken one after the other; longer rows are cut into blocks."""
@@ -30,6 +30,31 @@ def decayed_sums(
     sums, products = jax.vmap(_summary, in_axes=(0, 0, None))(cut_errors, cut_discounts, lam)
     behind = jnp.append(decayed_sums(sums, products, jnp.float32(1))[1:], 0.0)
     return jax.vmap(_walk, in_axes=(0, 0, None, 0))(cut_errors, cut_discounts, lam, behind).reshape(-1)[:length]
+
+
+def token_advantages(
+    rewards: Float32[Array, " t"],
+    values: Float32[Array, " t"],
+    acts: Bool[Array, " t"],
+    discount: Float32[Array, ""],
+    lam: Float32[Array, ""],
+) -> Float32[Array, " t"]:
+    """A_t = rewards_t - values_t + H_{t+1} where a token acts and 0 elsewhere, from the end, behind which H is 0.
+
+    H_t = discount * (values_t + lam * A_t) is what an acting token hands to those before it; all others pass it on, and
+    what stands at them counts nowhere. A long row is cut into blocks, as in `decayed_sums`.
+    """
+    length = rewards.shape[0]
+    like = (rewards[:0] + values[:0]) * (discount * lam) + acts[:0]
+    if length <= LONGEST_WALK:
+        return _walk_tokens(rewards, values, acts, discount, lam, _start(0, like))
+    padding = (0, -length % BLOCK)
+    cut = [jnp.pad(array, padding).reshape(-1, BLOCK) for array in (rewards, values, acts)]
+    start = (_start(0, like), _start(1, like))
+    sums, products = jax.vmap(_token_summary, in_axes=(0, 0, 0, None, None, None))(*cut, discount, lam, start)
+    behind = jnp.append(decayed_sums(sums, products, jnp.float32(1))[1:], 0.0)
+    walk = jax.vmap(_walk_tokens, in_axes=(0, 0, 0, None, None, 0))
+    return walk(*cut, discount, lam, behind).reshape(-1)[:length]
 
 
 def discounted(numbers: Float32[Array, "..."], discounts: Float32[Array, "..."]) -> Float32[Array, "..."]:
@@ -101,6 +126,49 @@ def _summary(
     decays = discounts[:0] * lam
     start = (_start(0, errors[:0] + decays), _start(1, decays))
     return jax.lax.scan(backward, start, (errors, discounts), reverse=True)[0]
+
+
+def _walk_tokens(
+    rewards: Float32[Array, " t"],
+    values: Float32[Array, " t"],
+    acts: Bool[Array, " t"],
+    discount: Float32[Array, ""],
+    lam: Float32[Array, ""],
+    behind: Float32[Array, ""],
+) -> Float32[Array, " t"]:
+    """The advantages one token after the other, from what is handed from `behind`."""
+
+    def backward(later: Array, token: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        reward, value, acting = _known(token)
+        advantage = jnp.where(acting, reward - value + later, 0.0)
+        return jnp.where(acting, discounted(value + discounted(advantage, lam), discount), later), advantage
+
+    return jax.lax.scan(backward, behind, (rewards, values, acts), reverse=True)[1]
+
+
+def _token_summary(
+    rewards: Float32[Array, " t"],
+    values: Float32[Array, " t"],
+    acts: Bool[Array, " t"],
+    discount: Float32[Array, ""],
+    lam: Float32[Array, ""],
+    start: tuple[Float32[Array, ""], Float32[Array, ""]],
+) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
+    """What a block hands to those before it with 0 behind it, and what a number behind it is multiplied with."""
+
+    def backward(later: tuple[Array, Array], token: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
+        (reward, value, acting), (total, product) = _known(token), later
+        handed = discounted(value + discounted(reward - value + total, lam), discount)
+        kept = discounted(product, discount * lam)
+        return (jnp.where(acting, handed, total), jnp.where(acting, kept, product)), None
+
+    return jax.lax.scan(backward, start, (rewards, values, acts), reverse=True)[0]
+
+
+def _known(token: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    """Reward, value and mask of a token, 0 where it does not act."""
+    reward, value, acting = token
+    return jnp.where(acting, reward, 0.0), jnp.where(acting, value, 0.0), acting
 
 
 def _start(number: int, like: Float32[Array, "0"]) -> Float32[Array, ""]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32
 
-from agentprm_jax.numerics.decayed_sums import decayed_sums, discounted, geometric_sums
+from agentprm_jax.numerics.decayed_sums import decayed_sums, discounted, geometric_sums, token_advantages
 from agentprm_jax.numerics.steps import as_float32, last_step, present, require_shape, step_before, zero_padding
 
 
@@ -108,12 +108,9 @@ def trajectory_token_gae(
     An action token hands H_t = gamma * (V_t + lam * A_t) to what stands before it, and A_t = r_t - V_t + H of the next
     action token, so H obeys a recursion of its own, which observation tokens pass on unchanged.
     """
-    acts, discount, decay = present(action_mask), as_float32(gamma), as_float32(lam)
-    value, reward = zero_padding(values, acts), zero_padding(rewards, acts)
-    handed = jnp.where(acts, discounted(value + discounted(reward - value, decay), discount), 0.0)
-    ahead = decayed_sums(handed, jnp.where(acts, discount * decay, 1.0), jnp.float32(1))
-    behind = jax.lax.pad(ahead, jnp.float32(0), [(-1, 1, 0)])  # a shift that devices which share time need not gather
-    return jnp.where(acts, reward - value + behind, 0.0)
+    return token_advantages(
+        as_float32(rewards), as_float32(values), present(action_mask), as_float32(gamma), as_float32(lam)
+    )
 
 
 def token_gae(
