@@ -151,12 +151,13 @@ def _with_rope_scaling(file: GgufFile, config: DecoderConfig) -> DecoderConfig:
     if _ROPE not in file.tensors:
         return config
     divisors = file.tensors[_ROPE].read()
-    scaled = replace(config, rope_scaling=Llama3RopeScaling(factor=float(divisors.max()), **_PUBLISHED))
+    factor = float(divisors.max(initial=1.0))  # no lower one is Llama 3's, so lower divisors cannot be those expected
+    scaled = replace(config, rope_scaling=Llama3RopeScaling(factor=factor, **_PUBLISHED))
     expected = rope_frequencies(config) / rope_frequencies(scaled)
     if divisors.shape != expected.shape or not np.allclose(divisors, expected, rtol=1e-4):
         raise CheckpointFormatError(
             f"{file.path}, tensor {_ROPE!r}: expected the divisors of Llama 3's rule with {_PUBLISHED} and the factor "
-            f"{divisors.max():g}, got {divisors.tolist()}. Load the model from a folder with config.json instead."
+            f"{factor:g}, got {divisors.tolist()}. Load the model from a folder with config.json instead."
         )
     return scaled
 
