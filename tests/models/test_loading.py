@@ -59,7 +59,7 @@ def test_bfloat16_weights_stay_bfloat16_and_the_value_head_float32(tmp_path):
 
 
 def test_the_dtype_of_parameters_is_that_of_the_file_whatever_the_config_says(saved):
-    description = json.loads((saved / "config.json").read_text()) | {"dtype": "bfloat16"}
+    description = json.loads((saved / "config.json").read_text()) | dict.fromkeys(("dtype", "torch_dtype"), "bfloat16")
     (saved / "config.json").write_text(json.dumps(description))
     config, params = load_pretrained(saved)
     assert config.param_dtype == params["decoder"]["embedding"].dtype.name == "float32"
