@@ -125,6 +125,14 @@ def test_frequencies_that_follow_another_rule_than_llama_3_are_refused(written, 
         load_pretrained(written(lambda tensors: tensors | divisors))
 
 
+@pytest.mark.parametrize("name", ["blk.1.attn_q.weight", "rope_freqs.weight"])
+def test_a_number_that_is_not_finite_is_refused_by_its_tensor(written, name):
+    spoilt = np.full((24, 16) if name != "rope_freqs.weight" else 3, np.inf, np.float32)
+    message = rf"model\.gguf, tensor '{re.escape(name)}': expected finite numbers, got inf at \[0"
+    with pytest.raises(CheckpointFormatError, match=message):
+        load_pretrained(written(lambda tensors: tensors | {name: spoilt}))
+
+
 @pytest.mark.parametrize("part", [0.001, 0.02, 0.05, 0.1, 0.5, 0.999])
 def test_a_file_that_was_cut_off_is_named(written, part):
     path = written()
