@@ -1,16 +1,22 @@
 """The sampler on a byte-level vocabulary: texts to stop at, halves of characters, several ends of a turn."""
 
+import json
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from agentprm_jax.actors import NativeSampler, SamplerConfig
-from agentprm_jax.data import Message
+from agentprm_jax.data import ChatEncoder, Message
 from agentprm_jax.models import lm_logits
-from tests.actors.byte_pairs import byte_pair_encoder, byte_pair_model
+from tests.actors.byte_pairs import SPECIAL, byte_pair_encoder, byte_pair_model
 
 ENCODER = byte_pair_encoder()
+ENDS = {"pad_token": SPECIAL[0], "eos_token": SPECIAL[0]}
 uncached_logits = jax.jit(lm_logits, static_argnums=0)
 SIZES = {"slots": 16, "rows": 16, "capacity": 256, "max_tokens": 16, "prefill_lengths": (64,)}
 
@@ -35,6 +41,21 @@ def greedy_tokens(messages, ends, count):
         logits[[index for index in special if index not in ends]] = -np.inf
         said.append(int(logits.argmax()))
     return said
+
+
+def test_an_id_without_a_token_is_never_said():
+    described = json.loads(ENCODER.tokenizer.backend_tokenizer.to_str())
+    described["model"]["vocab"]["zz"] = ENCODER.vocab_size + 1
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(described)), **ENDS)
+    tokenizer.chat_template = ENCODER.tokenizer.chat_template
+    encoder, (config, params) = ChatEncoder(tokenizer), byte_pair_model(0.0)
+    config = replace(config, vocab_size=encoder.vocab_size + 1)
+    padding = ((0, config.vocab_size - ENCODER.vocab_size), (0, 0))
+    decoder = params["decoder"] | {"embedding": jnp.pad(params["decoder"]["embedding"], padding)}
+    sampler = NativeSampler(config, params | {"decoder": decoder}, encoder, SamplerConfig(**SIZES))
+    tokens = ENCODER.vocab_size - 1 + 1  # without the one that opens a turn, and with zz; all are equally likely
+    for (action,) in sampler.act(starts(4)):
+        assert action.logprob == pytest.approx(-action.tokens * np.log(tokens), rel=1e-5)
 
 
 def test_an_action_ends_where_a_text_to_stop_at_is_complete_and_is_cut_before_it():

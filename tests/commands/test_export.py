@@ -1,16 +1,20 @@
 """`agentprm export`."""
 
 import json
+import shutil
 
 import jax
+import msgspec
 import numpy as np
 import pytest
 
 from agentprm_jax.actors import read_stop_tokens
 from agentprm_jax.data.tokenizer_files import save_with_tokenizer
 from agentprm_jax.models import load_pretrained
-from agentprm_jax.reporting.results import read_results, write_results
+from agentprm_jax.reporting.prm_training import prm_training
+from agentprm_jax.reporting.results import write_results
 from agentprm_jax.scoring import Prm
+from agentprm_jax.scoring.prm_files import PrmRecord
 from agentprm_jax.training.interrupt import INTERRUPTED
 from tests.reporting.conftest import make_results
 
@@ -103,20 +107,50 @@ def test_a_classifier_that_is_no_prm_yet_is_refused(agentprm, prm_folder, tmp_pa
     assert (status, "Make it a PRM with `agentprm import`" in said) == (1, True)
 
 
+def finished(run, folder):
+    """A finished run with the model that lies in a folder."""
+    run.mkdir(parents=True)
+    shutil.copytree(folder, run / "model")
+    (run / "stage.json").write_text("{}")
+    (run / "config.json").write_text('{"objective": {"method": "agentprm"}}')
+    return run
+
+
+def evaluation(folder, **changes):
+    """An evaluation in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_results(folder / "results.json", msgspec.structs.replace(make_results(), **changes))
+    return folder
+
+
+def note(model, **notes):
+    """Notes about the training of a model."""
+    if (model / "prm.json").is_file():
+        record = json.loads((model / "prm.json").read_text())
+        (model / "prm.json").write_text(json.dumps(record | {"training": notes}))
+    else:
+        (model / "training_notes.json").write_text(json.dumps(notes))
+
+
 @pytest.fixture
 def evaluated(prm_folder, tmp_path):
     """A run beside an evaluation that names it."""
-    import msgspec
-
-    run = tmp_path / "prm-agentprm-0"
-    run.mkdir()
-    prm_folder.rename(run / "model")
-    (run / "stage.json").write_text("{}")
-    (run / "config.json").write_text('{"objective": {"method": "agentprm"}}')
-    (tmp_path / "evaluation").mkdir()
-    results = msgspec.structs.replace(make_results(), config={"prms": ["somewhere/prm-agentprm-0"]})
-    write_results(tmp_path / "evaluation" / "results.json", results)
+    run = finished(tmp_path / "prm-agentprm-0", prm_folder)
+    shutil.rmtree(prm_folder)
+    evaluation(tmp_path / "evaluation", config={"output": "somewhere/evaluation", "prms": ["somewhere/prm-agentprm-0"]})
     return run
+
+
+@pytest.fixture(params=["actor", "prm-agentprm-0"])
+def two_roots(request, actor_folder, prm_folder, tmp_path):
+    """The runs of one name in two roots a and b, each with an evaluation of its own."""
+    folder, key = (actor_folder, "actor") if request.param == "actor" else (prm_folder, "prms")
+    for root in ("a", "b"):
+        place = f"runs/{root}/{request.param}"
+        config = {"output": f"runs/{root}/evaluation", key: f"{place}/model" if key == "actor" else [place]}
+        finished(tmp_path / root / request.param, folder)
+        evaluation(tmp_path / root / "evaluation", config=config, title=f"Measured in {root}", prms=())
+    return tmp_path / "a" / request.param, tmp_path / "b" / "evaluation"
 
 
 def test_an_evaluation_beside_the_run_that_names_it_is_found_and_its_rows_stand_in_the_card(
@@ -130,15 +164,64 @@ def test_an_evaluation_beside_the_run_that_names_it_is_found_and_its_rows_stand_
     assert "settings.objective.method | agentprm" in card
 
 
-def test_an_evaluation_that_names_other_runs_is_not_taken_unless_it_is_given(agentprm, evaluated, tmp_path):
-    import msgspec
-
-    path = tmp_path / "evaluation" / "results.json"
-    write_results(path, msgspec.structs.replace(read_results(path), config={"prms": ["prm-agentprm-1"]}))
+def test_an_evaluation_that_names_other_runs_is_neither_found_nor_taken(agentprm, evaluated, tmp_path):
+    given = evaluation(tmp_path / "evaluation", config={"output": "evaluation", "prms": ["prm-agentprm-1"]})
     assert agentprm("export", evaluated, tmp_path / "out")[0] == 0
     assert "has not been evaluated" in (tmp_path / "out" / "README.md").read_text()
-    assert agentprm("export", evaluated, tmp_path / "given", "--evaluation", path.parent)[0] == 0
-    assert "| AgentPRM |" in (tmp_path / "given" / "README.md").read_text()
+    status, said = agentprm("export", evaluated, tmp_path / "given", "--evaluation", given)
+    assert (status, f"expected an evaluation of {evaluated}, got one of prm-agentprm-1" in said) == (1, True)
+    assert not (tmp_path / "given").exists()
+
+
+def test_an_evaluation_of_a_run_of_the_same_name_elsewhere_is_refused(agentprm, two_roots, tmp_path):
+    run, other = two_roots
+    status, said = agentprm("export", run, tmp_path / "out", "--evaluation", other)
+    assert (status, f"expected an evaluation of {run}, got one of runs/b/{run.name}" in said) == (1, True)
+    shutil.rmtree(other.parent / run.name)
+    assert agentprm("export", run, tmp_path / "out", "--evaluation", other)[0] == 1
+
+
+def test_an_evaluation_moved_with_its_run_or_away_from_it_is_still_of_it(agentprm, two_roots, tmp_path):
+    run, _ = two_roots
+    own = run.parent / "evaluation"
+    assert agentprm("export", run, tmp_path / "beside", "--evaluation", own)[0] == 0
+    shutil.move(own, tmp_path / "far" / "evaluation")
+    assert agentprm("export", run, tmp_path / "away", "--evaluation", tmp_path / "far" / "evaluation")[0] == 0
+    for out in ("beside", "away"):
+        assert "Measured in a" in (tmp_path / out / "README.md").read_text()
+
+
+def test_a_copy_is_known_by_the_notes_of_its_training(agentprm, two_roots, tmp_path):
+    run, other = two_roots
+    copy = run / "model"
+    note(other.parent / run.name / "model", tokens=7)
+    note(copy, tokens=8)
+    assert agentprm("export", copy, tmp_path / "out", "--evaluation", other)[0] == 1
+    note(copy, tokens=7)
+    assert agentprm("export", copy, tmp_path / "out", "--evaluation", other)[0] == 0
+    assert "Measured in b" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_prm_trained_in_another_way_than_the_evaluation_tells_is_refused(agentprm, evaluated, tmp_path):
+    names = {"config": {"prms": [f"away/{tmp_path.name}/prm-agentprm-0"]}}
+    record = json.loads((evaluated / "model" / "prm.json").read_text())
+    told = prm_training(msgspec.convert({"schema": "agentprm.prm/1", **record}, PrmRecord))
+    far = evaluation(tmp_path / "far", **names, prms=(told,))
+    assert agentprm("export", evaluated, tmp_path / "out", "--evaluation", far)[0] == 0
+    evaluation(far, **names, prms=(msgspec.structs.replace(told, lam=0.5),))
+    assert agentprm("export", evaluated, tmp_path / "other", "--evaluation", far)[0] == 1
+
+
+def test_an_evaluation_without_a_row_of_the_actor_is_refused(agentprm, actor_folder, tmp_path):
+    run = finished(tmp_path / "runs" / "actor", actor_folder)
+    tables = tuple(
+        msgspec.structs.replace(table, rows=tuple(row for row in table.rows if row.kind == "method"))
+        for table in make_results().tables
+    )
+    config = {"output": "runs/evaluation", "actor": "runs/actor/model"}
+    given = evaluation(tmp_path / "runs" / "evaluation", config=config, tables=tables)
+    status, said = agentprm("export", run, tmp_path / "out", "--evaluation", given)
+    assert (status, "has no row of the actor by itself: expected greedy or random" in said) == (1, True)
 
 
 def test_an_evaluation_without_a_row_of_the_prm_is_refused(agentprm, evaluated, tmp_path):

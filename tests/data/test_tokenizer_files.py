@@ -41,12 +41,12 @@ def tokenizer(byte_pair_tokenizer):
 def gguf_file(tmp_path, tokenizer):
     """Writes a GGUF file that holds the tokenizer and no weights."""
 
-    def write(*, model="gpt2", pre="qwen2", template=CHATML, double=False, eos=None):
+    def write(*, model="gpt2", pre="qwen2", template=CHATML, double=False, eos=None, more=()):
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         if double:
             tokens[5] = tokens[4]
         writer = gguf.GGUFWriter(tmp_path / "model.gguf", "qwen2")
-        add_tokenizer(writer, tokenizer, model=model, pre=pre, template=template, tokens=tokens, eos=eos)
+        add_tokenizer(writer, tokenizer, model=model, pre=pre, template=template, tokens=tokens, eos=eos, more=more)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -69,6 +69,24 @@ def test_folder_and_gguf_file_give_the_tokens_of_the_tokenizer_they_were_made_of
             expected.end_of_turn_id,
             expected.vocab_size,
         )
+
+
+def test_unused_tokens_of_a_gguf_file_are_no_tokens_of_a_text_nor_of_the_folder_it_becomes(
+    tmp_path, tokenizer, gguf_file
+):
+    expected, hole, last, end = ChatEncoder(tokenizer), len(tokenizer), len(tokenizer) + 1, len(tokenizer) + 2
+    encoder = load_encoder(gguf_file(more=[("[PAD7]", 5), ("<|last|>", 3), ("[PAD9]", 5)]), vocab_size=end + 1)
+    encoder.save_tokenizer(tmp_path / "folder")
+    for one in (encoder, load_encoder(tmp_path / "folder", vocab_size=end + 1)):
+        assert one.vocab_size == end
+        assert one.tokenizer.convert_ids_to_tokens([hole, last]) == [None, "<|last|>"]
+        assert one.action_tokens("[PAD7] [PAD9]") == expected.action_tokens("[PAD7] [PAD9]")
+
+
+def test_an_unused_token_that_a_gguf_file_gives_a_meaning_is_kept(tokenizer, gguf_file):
+    end = len(tokenizer)
+    encoder = load_encoder(gguf_file(more=[("[PAD7]", 5)], eos=end), vocab_size=end + 1)
+    assert (encoder.tokenizer.eos_token, encoder.tokenizer.eos_token_id) == ("[PAD7]", end)
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused_with_both_numbers(tmp_path, tokenizer, gguf_file):

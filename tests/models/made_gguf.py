@@ -101,13 +101,19 @@ def write_gguf(path, config, tensors, *, architecture=None, metadata=None, token
     writer.close()
 
 
-def add_tokenizer(writer, tokenizer, *, model="gpt2", pre="qwen2", template=None, tokens=None, eos=None):
-    """Writes a byte-level BPE tokenizer, with other `tokens` under its ids and another `eos` if there are any."""
+def add_tokenizer(writer, tokenizer, *, model="gpt2", pre="qwen2", template=None, tokens=None, eos=None, more=()):
+    """Writes a byte-level BPE tokenizer.
+
+    With other `tokens` under its ids and another `eos` if there are any; `more` are further tokens with their types.
+    """
     added, merges = tokenizer.added_tokens_decoder, json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     writer.add_tokenizer_model(model)
     writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens or tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
-    writer.add_token_types([3 if index in added else 1 for index in range(len(tokenizer))])
+    names = tokens or tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    writer.add_token_list([*names, *(name for name, _ in more)])
+    writer.add_token_types(
+        [*(3 if index in added else 1 for index in range(len(tokenizer))), *(kind for _, kind in more)]
+    )
     writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_eos_token_id(tokenizer.eos_token_id if eos is None else eos)
     writer.add_pad_token_id(tokenizer.pad_token_id)

@@ -34,6 +34,13 @@ def feed(config, decoder, cache, tokens, pieces):
     return [np.concatenate(rows) for rows in given_out], cache
 
 
+def test_a_cache_has_no_room_beyond_what_the_model_is_meant_for():
+    short, token, count = replace(PLAIN, max_positions=6), np.zeros((1, 1), np.int32), np.ones(1, np.int32)
+    jax.eval_shape(lambda: extend(short, DECODER, init_cache(short, 1, 6), token, count))
+    with pytest.raises(ValueError, match=r"cache: expected a capacity of at most max_positions=6 tokens.*got 7"):
+        extend(short, DECODER, init_cache(short, 1, 7), token, count)
+
+
 pieces = st.lists(st.tuples(*[st.integers(0, WIDTH)] * ROWS), min_size=1, max_size=5)
 
 

@@ -37,6 +37,17 @@ def loss_and_gradient(config, params, batch):
     return jax.value_and_grad(loss)(params)
 
 
+def test_a_row_may_be_as_long_as_the_model_is_meant_for_and_longer_only_if_its_positions_are_given():
+    short, params = replace(PLAIN, max_positions=6), language_model(PLAIN)
+    full, longer = random_tokens(1, 6), random_tokens(1, 7)
+    assert jax.eval_shape(lambda: lm_logits(short, params, full)).shape == (1, 6, 40)
+    with pytest.raises(ValueError, match=r"tokens: expected rows of at most max_positions=6 tokens.*got 7"):
+        lm_logits(short, params, longer)
+    positions, segments = np.array([[0, 1, 2, 3, 0, 1, 2]]), np.array([[1, 1, 1, 1, 2, 2, 2]])
+    packed_row = jax.eval_shape(lambda: lm_logits(short, params, longer, positions=positions, segments=segments))
+    assert packed_row.shape == (1, 7, 40)
+
+
 def two_trajectories():
     """Seven and five tokens in one row, of two steps each."""
     *row, _ = packed([random_tokens(7), random_tokens(5, seed=2)], 30)

@@ -117,10 +117,20 @@ def test_one_of_several_parts_is_refused(written):
         load_pretrained(written(extra={"split.count": 3}))
 
 
-def test_frequencies_that_follow_another_rule_than_llama_3_are_refused(written):
-    odd = np.array([1.0, 2.0, 8.0], np.float32)
-    with pytest.raises(CheckpointFormatError, match=r"'rope_freqs\.weight'.*Llama 3's rule.*got \[1\.0, 2\.0, 8\.0\]"):
-        load_pretrained(written(lambda tensors: tensors | {"rope_freqs.weight": odd}))
+@pytest.mark.parametrize("odd", [[1.0, 2.0, 8.0], [0.25, 0.5, 0.5]], ids=str)
+def test_frequencies_that_follow_another_rule_than_llama_3_are_refused(written, odd):
+    divisors = {"rope_freqs.weight": np.array(odd, np.float32)}
+    message = rf"model\.gguf, tensor 'rope_freqs\.weight'.*Llama 3's rule.*got {re.escape(str(odd))}"
+    with pytest.raises(CheckpointFormatError, match=message):
+        load_pretrained(written(lambda tensors: tensors | divisors))
+
+
+@pytest.mark.parametrize("name", ["blk.1.attn_q.weight", "rope_freqs.weight"])
+def test_a_number_that_is_not_finite_is_refused_by_its_tensor(written, name):
+    spoilt = np.full((24, 16) if name != "rope_freqs.weight" else 3, np.inf, np.float32)
+    message = rf"model\.gguf, tensor '{re.escape(name)}': expected finite numbers, got inf at \[0"
+    with pytest.raises(CheckpointFormatError, match=message):
+        load_pretrained(written(lambda tensors: tensors | {name: spoilt}))
 
 
 @pytest.mark.parametrize("part", [0.001, 0.02, 0.05, 0.1, 0.5, 0.999])

@@ -82,7 +82,11 @@ def test_switches_that_no_family_combines_are_not_exported():
         ({"rope_parameters": "llama3"}, "config.json, field rope_parameters: expected an object, got 'llama3'"),
         ({"layer_types": 2}, "config.json, field layer_types: expected a list, got 2"),
         ({"num_key_value_heads": 3}, "config.json: DecoderConfig.heads: expected a multiple of kv_heads = 3, got 4"),
-        ({"dtype": ["float32"]}, "config.json: DecoderConfig.param_dtype: expected one of"),
+        (
+            {"dtype": "bfloat16"},
+            "config.json, field torch_dtype, the older name of dtype: expected 'bfloat16', got 'float32'",
+        ),
+        ({"dtype": ["float32"], "torch_dtype": None}, "config.json: DecoderConfig.param_dtype: expected one of"),
         (
             {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, **SCALING, "factor": 0.5}},
             "config.json: Llama3RopeScaling.factor: expected at least 1, got 0.5",
@@ -120,10 +124,19 @@ def test_rotary_fields_stand_where_older_readers_look_for_them_too():
     assert "rope_scaling" not in config_to_hugging_face(PLAIN, value_head=False)
 
 
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_the_dtype_of_weights_stands_under_the_name_that_a_reader_knows(name):
+    """Readers before transformers 4.56 know no dtype, and load bfloat16 as float32 in silence."""
+    half = replace(PLAIN, param_dtype="bfloat16")
+    description = config_to_hugging_face(half, value_head=False)
+    del description[{"dtype": "torch_dtype", "torch_dtype": "dtype"}[name]]
+    assert description[name] == "bfloat16"
+    assert config_from_hugging_face(description, "config.json") == half
+
+
 def test_the_older_spelling_of_rotary_fields_is_read():
     description = config_to_hugging_face(STRETCHED, value_head=False)
     del description["rope_scaling"]
     fields = description.pop("rope_parameters")
     description["rope_scaling"] = {name: value for name, value in fields.items() if name != "rope_theta"}
-    description["torch_dtype"] = description.pop("dtype")
     assert config_from_hugging_face(description, "config.json") == STRETCHED

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from agentprm_jax.models import load_pretrained, save_pretrained
-from agentprm_jax.models.checkpoint import CheckpointFormatError
+from agentprm_jax.models.checkpoint import CheckpointFormatError, check_finite
 from tests.models.tiny_models import BIASED, NORMED, PLAIN, language_model, reward_model
 
 QUERY = "model.layers.1.self_attn.q_proj.weight"
@@ -59,7 +59,7 @@ def test_bfloat16_weights_stay_bfloat16_and_the_value_head_float32(tmp_path):
 
 
 def test_the_dtype_of_parameters_is_that_of_the_file_whatever_the_config_says(saved):
-    description = json.loads((saved / "config.json").read_text()) | {"dtype": "bfloat16"}
+    description = json.loads((saved / "config.json").read_text()) | dict.fromkeys(("dtype", "torch_dtype"), "bfloat16")
     (saved / "config.json").write_text(json.dumps(description))
     config, params = load_pretrained(saved)
     assert config.param_dtype == params["decoder"]["embedding"].dtype.name == "float32"
@@ -105,6 +105,33 @@ def test_a_tensor_of_whole_numbers_is_refused(saved):
     rewrite(saved, lambda tensors: tensors | {QUERY: tensors[QUERY].astype(np.int8)})
     with pytest.raises(CheckpointFormatError, match=rf"{re.escape(QUERY)}'.*float32.*got int8"):
         load_pretrained(saved)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_refused_by_its_tensor_and_place(saved, number, dtype):
+    def spoil(tensors):
+        tensors[QUERY][5, 3] = number
+        return {name: tensor.astype(dtype) for name, tensor in tensors.items()}
+
+    rewrite(saved, spoil)
+    message = rf"model\.safetensors, tensor '{re.escape(QUERY)}': expected finite.*got {number} at \[5, 3\]"
+    with pytest.raises(CheckpointFormatError, match=message):
+        load_pretrained(saved)
+
+
+def test_the_largest_and_the_smallest_numbers_are_finite(saved):
+    ends = np.array([np.finfo(np.float32).max, np.finfo(np.float32).min, 1e-45, -0.0], np.float32)
+    rewrite(saved, lambda tensors: tensors | {"model.norm.weight": np.tile(ends, 4)})
+    np.testing.assert_array_equal(load_pretrained(saved)[1]["decoder"]["final_norm"]["scale"], np.tile(ends, 4))
+
+
+def test_the_last_number_of_a_large_tensor_is_checked_too():
+    tensor = np.zeros((5, 10_000), ml_dtypes.bfloat16)
+    check_finite(pathlib.Path("file"), "name", tensor)
+    tensor[-1, -1] = np.nan
+    with pytest.raises(CheckpointFormatError, match=r"file, tensor 'name'.*got nan at \[4, 9999\]"):
+        check_finite(pathlib.Path("file"), "name", tensor)
 
 
 def test_a_head_beside_a_tied_embedding_must_equal_it(saved):

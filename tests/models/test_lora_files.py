@@ -46,6 +46,13 @@ def test_what_was_saved_is_read_bit_for_bit(tmp_path, adapters, kind):
     jax.tree.map(np.testing.assert_array_equal, loaded, adapters[kind])
 
 
+def test_a_number_that_is_not_finite_is_refused_by_its_tensor(saved):
+    change_tensors(saved, lambda tensors: tensors | {QUERY: tensors[QUERY] * np.float32("nan")})
+    message = rf"adapter_model\.safetensors, tensor '{re.escape(QUERY)}': expected finite numbers, got nan at \[0, 0\]"
+    with pytest.raises(CheckpointFormatError, match=message):
+        load_adapter(saved, BIASED)
+
+
 def test_a_full_disk_leaves_the_adapter_that_was_there(saved, adapters, monkeypatch):
     def fill_up(path, drafts):
         path.write_bytes(b"torn")

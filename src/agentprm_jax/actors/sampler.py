@@ -343,7 +343,8 @@ class NativeSampler:
 
 def _allowed_tokens(encoder: ChatEncoder, ends: Bool[np.ndarray, "v"]) -> Bool[np.ndarray, "v"]:
     """Tokens that may be sampled: those whose text means the same when it is read again, and those that end a turn."""
-    allowed = np.arange(len(ends)) < encoder.vocab_size
+    allowed = np.zeros(len(ends), bool)
+    allowed[[*encoder.tokenizer.get_vocab().values()]] = True  # some ids have no token: embeddings are filled up
     special = [index for index, token in encoder.tokenizer.added_tokens_decoder.items() if token.special]
     allowed[special] = False
     return allowed | ends

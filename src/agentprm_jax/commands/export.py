@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from agentprm_jax.commands.model_folder import ModelFolder, find_model
+from agentprm_jax.commands.own_evaluation import find_evaluation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from agentprm_jax.reporting.results import Results
 
 CARD = "README.md"
-RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class ExportConfig:
     dtype: Literal["keep", "float32", "bfloat16", "float16"] = "keep"
     """Type in which the weights are written; `keep` takes that of the model."""
     evaluation: Path | None = None
-    """Folder of an evaluation (evaluate.py), or its results.json, for the card; unset takes one beside the run that
-    names the model, if there is one."""
+    """Folder of an evaluation of the model (evaluate.py), or its results.json, for the card; unset takes one beside the
+    run, if there is one."""
     license: str = "unknown"
     """Licence of the model for the card's metadata, as hubs spell it, such as apache-2.0."""
     base_model: str | None = None
@@ -56,7 +56,7 @@ def main(config: ExportConfig) -> None:
     from agentprm_jax.scoring.prm_files import PRM
 
     found = find_model(config.model)
-    results = _evaluation(config, found)
+    results = find_evaluation(config.evaluation, found)
     with whole_folder(config.output) as folder:
         write = _export_prm if (found.model / PRM).is_file() else _export_actor
         kind = write(config, found, results, folder)
@@ -86,10 +86,15 @@ def _export_actor(config: ExportConfig, found: ModelFolder, results: Results | N
     from agentprm_jax.actors import read_stop_tokens
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.models import load_pretrained
-    from agentprm_jax.reporting.model_card import actor_card
+    from agentprm_jax.reporting.model_card import ACTOR_ROWS, actor_card, has_rows
     from agentprm_jax.reporting.training_notes import TRAINING, read_notes
     from agentprm_jax.training.record import write_record
 
+    if results and not has_rows(results, ACTOR_ROWS):
+        raise ValueError(
+            f"The evaluation {config.evaluation or 'beside the run'} has no row of the actor by itself: expected "
+            f"{' or '.join(ACTOR_ROWS)} in a table. Give another with --evaluation."
+        )
     decoder, params = load_pretrained(found.model)
     if "value_head" in params:
         raise ValueError(
@@ -162,28 +167,3 @@ def _run_settings(found: ModelFolder) -> dict[str, Any]:
     if found.run is None:
         return {}
     return {"settings": json.loads((found.run / CONFIG_FILE).read_text(encoding="utf-8"))}
-
-
-def _evaluation(config: ExportConfig, found: ModelFolder) -> Results | None:
-    """The evaluation that was given, or one beside the run that names it."""
-    from agentprm_jax.reporting.results import read_results
-
-    if config.evaluation is not None:
-        given = config.evaluation
-        return read_results(given / RESULTS if given.is_dir() else given)
-    if found.run is None:
-        return None
-    run = found.run.resolve()
-    for place in (run, run / "evaluation", run.parent / "evaluation"):
-        if (place / RESULTS).is_file():
-            results = read_results(place / RESULTS)
-            if run.name in _evaluated(results):
-                return results
-    return None
-
-
-def _evaluated(results: Results) -> list[str]:
-    """Names of the runs whose models an evaluation has measured."""
-    actor = results.config.get("actor")
-    prms = [Path(prm).name for prm in results.config.get("prms", [])]
-    return [*prms, Path(actor).parent.name] if actor else prms

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from agentprm_jax.data.gguf_pieces import CONTROL, KEY, USER_DEFINED, sentence_pieces
+from agentprm_jax.data.gguf_pieces import CONTROL, KEY, UNUSED, USER_DEFINED, sentence_pieces
 from agentprm_jax.models.gguf_file import GgufFile, read_gguf
 
 _BYTE_PAIRS, _PIECES = "gpt2", "llama"
@@ -111,13 +111,16 @@ def _special(file: GgufFile, key: str, names: list[str]) -> str | None:
 
 
 def _byte_pairs(file: GgufFile, names: list[str], splitting: _Splitting) -> Tokenizer:
-    vocabulary = {name: index for index, name in enumerate(names)}
+    """Without the unused tokens that fill a file's vocabulary up, as in the folder that the file was made of."""
+    kinds = file.require(f"{KEY}token_type")
+    named = [file.metadata.get(f"{KEY}{theirs}_token_id") for theirs in _NAMED.values()]
+    typed = enumerate(zip(names, kinds, strict=True))
+    vocabulary = {name: index for index, (name, kind) in typed if kind != UNUSED or index in named}
     merges = [_merge(merge) for merge in file.require(f"{KEY}merges")]
     backend = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=splitting.whole_words))
     backend.normalizer = normalizers.NFC() if splitting.composed else None  # pyright: ignore[reportAttributeAccessIssue]
     backend.pre_tokenizer = _cutter(splitting)  # pyright: ignore[reportAttributeAccessIssue]
     backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
-    kinds = file.require(f"{KEY}token_type")
     added = [(name, kind) for name, kind in zip(names, kinds, strict=True) if kind in (CONTROL, USER_DEFINED)]
     backend.add_tokens([AddedToken(name, normalized=False, special=kind == CONTROL) for name, kind in added])
     return backend

@@ -59,7 +59,15 @@ def extend(
     Returns:
         Hidden states after the final norm (those of padded tokens mean nothing), and the cache with its rows extended.
         A row whose count is 0 is unchanged.
+
+    Raises:
+        ValueError: rows of the cache have room for more tokens than the config's `max_positions`.
     """
+    if cache.capacity > config.max_positions:
+        raise ValueError(
+            f"cache: expected a capacity of at most max_positions={config.max_positions} tokens, which the model is "
+            f"meant for, got {cache.capacity}."
+        )
     columns = cache.lengths[:, None] + jnp.arange(tokens.shape[1])
     context = Context(*rotation(config, columns), None, cache.lengths)
     past = Past(cache.keys, cache.values)

@@ -11,6 +11,9 @@ import numpy as np
 from agentprm_jax.models.config import FLOAT_DTYPES, DecoderConfig
 from agentprm_jax.models.weight_names import Weight, tensor_names
 
+_PIECE = 16_384
+"""Numbers that are checked at a time, so that what is made of them is small beside a tensor."""
+
 
 class CheckpointFormatError(ValueError):
     """A model that does not hold what its config promises; the message names file and tensor."""
@@ -64,6 +67,35 @@ def check_tensors(checkpoint: Checkpoint) -> None:
     missing = sorted(expected.keys() - checkpoint.tensors.keys())
     if missing:
         raise CheckpointFormatError(f"{checkpoint.path} lacks {len(missing)} tensors, the first is {missing[0]!r}.")
+
+
+def read_finite(name: str, stored: StoredTensor) -> np.ndarray:
+    """Reads a tensor and checks its numbers.
+
+    Raises:
+        CheckpointFormatError: the file is damaged, or one of the numbers is infinite or not a number.
+    """
+    tensor = stored.read()
+    check_finite(stored.file, name, tensor)
+    return tensor
+
+
+def check_finite(file: Path, name: str, tensor: np.ndarray) -> None:
+    """Checks that all numbers of a tensor are finite, in no more memory than a small piece of it takes.
+
+    Raises:
+        CheckpointFormatError: one is not; names the file, the tensor, the first such number and its place.
+    """
+    numbers = tensor.reshape(-1)
+    for start in range(0, len(numbers), _PIECE):
+        finite = np.isfinite(numbers[start : start + _PIECE])
+        if not finite.all():
+            first = start + int(finite.argmin())
+            place = [int(index) for index in np.unravel_index(first, tensor.shape)]
+            raise CheckpointFormatError(
+                f"{file}, tensor {name!r}: expected finite numbers, got {float(numbers[first])} at {place}. The "
+                "training diverged, or the file is damaged."
+            )
 
 
 def _check_one(name: str, stored: StoredTensor, shape: tuple[int, ...]) -> None:

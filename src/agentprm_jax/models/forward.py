@@ -80,11 +80,19 @@ def hidden_states(
         config: shape of the decoder.
         decoder: the `"decoder"` subtree of the parameters.
         tokens: token ids.
-        positions: position of each token in its segment; the column by default.
+        positions: position of each token in its segment, below the config's `max_positions`; the column by default.
         segments: segment ids, 0 for padding: a token sees itself and earlier columns of its own segment. By default
             each row is one segment.
         constrain: pins activations to a mesh.
+
+    Raises:
+        ValueError: without positions, a row is longer than `max_positions`.
     """
+    if positions is None and tokens.shape[1] > config.max_positions:
+        raise ValueError(
+            f"tokens: expected rows of at most max_positions={config.max_positions} tokens, which the model is meant "
+            f"for, got {tokens.shape[1]}. Give the positions of packed rows."
+        )
     columns = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     cos, sin = rotation(config, columns if positions is None else positions)
     return apply(Decoder(config, constrain), decoder, tokens, None, Context(cos, sin, segments, None))[0]
@@ -99,7 +107,7 @@ def lm_logits(
     segments: Int[Array, "b t"] | None = None,
     constrain: Constrain = unconstrained,
 ) -> Float[Array, "b t v"]:
-    """Logits of the token after each column, float32; positions and segments as in `hidden_states`."""
+    """Logits of the token after each column, float32; arguments and errors as in `hidden_states`."""
     hidden = hidden_states(config, params["decoder"], tokens, positions, segments, constrain)
     return constrain(logits_of(config, params, hidden), ("batch", None, "vocab"))
 

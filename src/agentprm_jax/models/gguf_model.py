@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agentprm_jax.models.checkpoint import Checkpoint, CheckpointFormatError
+from agentprm_jax.models.checkpoint import Checkpoint, CheckpointFormatError, read_finite
 from agentprm_jax.models.config import DecoderConfig, Llama3RopeScaling
 from agentprm_jax.models.gguf_file import GgufFile, read_gguf
 from agentprm_jax.models.hugging_face_config import allow, built
@@ -150,13 +150,14 @@ def _with_rope_scaling(file: GgufFile, config: DecoderConfig) -> DecoderConfig:
     """Llama 3.1 and later: llama.cpp stores by what each frequency is divided, instead of the rule behind it."""
     if _ROPE not in file.tensors:
         return config
-    divisors = file.tensors[_ROPE].read()
-    scaled = replace(config, rope_scaling=Llama3RopeScaling(factor=float(divisors.max()), **_PUBLISHED))
+    divisors = read_finite(_ROPE, file.tensors[_ROPE])
+    factor = float(divisors.max(initial=1.0))  # no lower one is Llama 3's, so lower divisors cannot be those expected
+    scaled = replace(config, rope_scaling=Llama3RopeScaling(factor=factor, **_PUBLISHED))
     expected = rope_frequencies(config) / rope_frequencies(scaled)
     if divisors.shape != expected.shape or not np.allclose(divisors, expected, rtol=1e-4):
         raise CheckpointFormatError(
             f"{file.path}, tensor {_ROPE!r}: expected the divisors of Llama 3's rule with {_PUBLISHED} and the factor "
-            f"{divisors.max():g}, got {divisors.tolist()}. Load the model from a folder with config.json instead."
+            f"{factor:g}, got {divisors.tolist()}. Load the model from a folder with config.json instead."
         )
     return scaled
 

@@ -51,7 +51,7 @@ def config_from_hugging_face(description: dict[str, Any], source: str) -> Decode
     _check_window(description, family, source)
     heads, embed = (_require(description, name, source) for name in ("num_attention_heads", "hidden_size"))
     theta, scaling = _rope(description, source)
-    stored = description.get("dtype") or description.get("torch_dtype") or "float32"
+    stored = _stored_dtype(description, source)
     return built(
         source,
         DecoderConfig,
@@ -104,6 +104,7 @@ def config_to_hugging_face(config: DecoderConfig, *, value_head: bool) -> dict[s
         "rope_parameters": {"rope_theta": config.rope_theta, **_scaling_fields(config.rope_scaling)},
         "attention_dropout": 0.0,
         "dtype": config.param_dtype,
+        "torch_dtype": config.param_dtype,  # where readers before transformers 4.56 look for it
         COMPUTE_DTYPE: config.dtype,
     }
     if config.rope_scaling is not None:  # where readers before transformers 5 look for it
@@ -114,6 +115,14 @@ def config_to_hugging_face(config: DecoderConfig, *, value_head: bool) -> dict[s
         labels = {"id2label": {"0": "promise"}, "label2id": {"promise": 0}, "num_labels": 1}
         description |= labels | {"problem_type": "regression"}
     return description
+
+
+def _stored_dtype(description: dict[str, Any], source: str) -> Any:
+    """The dtype of the weights; where both its names stand, they say the same."""
+    older = description.get("torch_dtype")
+    stored = description.get("dtype") or older or "float32"
+    allow(source, "torch_dtype, the older name of dtype", older or stored, (stored,))
+    return stored
 
 
 def _check_window(description: dict[str, Any], family: str, source: str) -> None:

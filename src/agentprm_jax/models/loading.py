@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 from jax.sharding import Sharding
 
-from agentprm_jax.models.checkpoint import Checkpoint, check_tensors
+from agentprm_jax.models.checkpoint import Checkpoint, check_tensors, read_finite
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Kind, Params, logical_axes
 from agentprm_jax.models.gguf_file import is_gguf
@@ -47,7 +47,8 @@ def load_pretrained(path: str | os.PathLike[str], shardings: Shardings | None = 
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
-        CheckpointFormatError: a tensor is unknown, missing, doubled or misshapen, or a file is damaged.
+        CheckpointFormatError: a tensor is unknown, missing, doubled or misshapen, or holds a number that is not
+            finite; or a file is damaged.
         ImportError: the path is a GGUF file, and the package `gguf` is not installed.
         ValueError: the config has an unsupported value.
     """
@@ -94,8 +95,8 @@ def _places(
 def _load(
     checkpoint: Checkpoint, weight: Weight, wanted: jax.ShapeDtypeStruct, sharding: Sharding | None
 ) -> np.ndarray | jax.Array:
-    stored = [checkpoint.tensors[name] for name in tensor_names(checkpoint.config, weight)]
-    pieces = (weight.read(tensor.read()) for tensor in stored)
+    names = tensor_names(checkpoint.config, weight)
+    pieces = (weight.read(read_finite(name, checkpoint.tensors[name])) for name in names)
     if weight.per_layer:
         return stack_on_host(wanted, pieces) if sharding is None else stack_on_devices(wanted, sharding, pieces)
     value = next(pieces)

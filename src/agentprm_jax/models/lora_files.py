@@ -13,7 +13,7 @@ from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from agentprm_jax.models.checkpoint import CheckpointFormatError
+from agentprm_jax.models.checkpoint import CheckpointFormatError, check_finite
 from agentprm_jax.models.config import FLOAT_DTYPES, DecoderConfig
 from agentprm_jax.models.json_file import read_object
 from agentprm_jax.models.lora import check_adapters
@@ -105,7 +105,8 @@ def load_adapter(directory: str | os.PathLike[str], config: DecoderConfig) -> tu
 
     Raises:
         FileNotFoundError: a file is missing.
-        CheckpointFormatError: a tensor is unknown, missing or misshapen, or a file is damaged.
+        CheckpointFormatError: a tensor is unknown, missing or misshapen, or holds a number that is not finite; or a
+            file is damaged.
         ValueError: the adapters are of a kind that cannot be read.
     """
     folder = Path(directory)
@@ -170,6 +171,7 @@ def _assembled(
                 f"{source}, tensor {name!r}: expected floats of the shape {place.file_shape}, got {tensor.dtype.name} "
                 f"of {tensor.shape}."
             )
+        check_finite(source, name, tensor)
         value = tensor.astype(np.float32).T.reshape(place.shape)
         if place.layer is None:
             flat[place.path] = value

@@ -127,6 +127,11 @@ def own_rows(results: Results, record: PrmRecord) -> tuple[str, ...]:
     )[:1]
 
 
+def has_rows(results: Results, methods: tuple[str, ...]) -> bool:
+    """Whether a table of an evaluation has a row of one of these methods."""
+    return any(_has(table, methods) for table in results.tables)
+
+
 def _front_matter(licence: Licence, task: str, tags: list[str]) -> str:
     fields: dict[str, Any] = {"license": licence.name, "library_name": "transformers", "pipeline_tag": task}
     if licence.base_model:
