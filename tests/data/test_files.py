@@ -70,6 +70,7 @@ def test_outcome_and_success_may_be_left_out_of_a_line(tmp_path):
     assert read_trajectories(tmp_path / "in.jsonl") == [trajectory(steps=2)]
 
 
+DEEP = json.loads("[" * 600 + "]" * 600)
 BAD = {
     "not JSON": ("{", ""),
     "an empty object": ("{}", "schema"),
@@ -107,6 +108,13 @@ BAD = {
     "a key that stands twice": ('{"id": "a", "id": "b"}', ""),
     "a surrogate": (json.dumps(line(id="\ud800")), "id"),
     "nesting without end": ("[" * 200_000, ""),
+    "deep nesting in the extra": (json.dumps(line(extra={"more": DEEP})), "extra"),
+    "deep nesting among the unknown": (json.dumps(line(more=DEEP)), "extra"),
+    "deep nesting in a message": (
+        json.dumps(line(messages=[{"role": "user", "content": "", "more": DEEP}])),
+        "messages[0].extra",
+    ),
+    "deep nesting in the actor": (json.dumps(line(actor={"name": "a", "more": DEEP})), "actor.extra"),
 }
 
 
@@ -132,10 +140,11 @@ def test_collecting_errors_loses_no_good_line(tmp_path):
     good = [trajectory(name=str(index)) for index in range(3)]
     lines = [encode_line(item).decode() for item in good]
     path = tmp_path / "some.jsonl"
-    path.write_text(lines[0] + "oops\n" + lines[1] + "\n{}\n" + lines[2].rstrip("\n"))
+    deep = json.dumps(line(more=DEEP))
+    path.write_text(f"{lines[0]}oops\n{lines[1]}\n{{}}\n{deep}\n" + lines[2].rstrip("\n"))
     read = read_trajectories(path, on_error="collect")
     assert read == good
-    assert [error.line for error in read.errors] == [2, 5]
+    assert [error.line for error in read.errors] == [2, 5, 6]
 
 
 def test_an_unknown_way_to_treat_errors_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from agentprm_jax.data.formats.rest import read_with_rest, with_rest
 from agentprm_jax.data.formats.rows import BadItem, Container, Row, iterate_rows, write_rows
 from agentprm_jax.data.formats.steps import named_scorer
 from agentprm_jax.data.reading import BadLine, Trajectories
-from agentprm_jax.data.record import BadTrajectory, Trajectory
+from agentprm_jax.data.record import BadTrajectory, Trajectory, too_deep
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def write_format(
 def _trajectories(form: Format, path: Path, errors: list[BadLine] | None, options: Options) -> Iterator[Trajectory]:
     for place, values in iterate_rows(path, errors):
         try:
-            trajectory = read_with_rest(Row(values, place.name), form.read, options)
+            trajectory = _trajectory(form, Row(values, place.name), options)
         except BadTrajectory as problem:
             error = BadItem(place, problem.field, problem.expected, problem.got)
             if errors is None:
@@ -200,6 +200,13 @@ def _trajectories(form: Format, path: Path, errors: list[BadLine] | None, option
             errors.append(error)
         else:
             yield trajectory
+
+
+def _trajectory(form: Format, row: Row, options: Options) -> Trajectory:
+    try:
+        return read_with_rest(row, form.read, options)
+    except RecursionError as error:
+        raise too_deep("") from error
 
 
 def _rows(
