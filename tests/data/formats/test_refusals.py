@@ -70,6 +70,16 @@ BAD = [
         "text",
         "nothing",
     ),
+    *(
+        (
+            "openai-chat",
+            said(role="assistant", content="x", weight=weight),
+            "messages[1].weight",
+            "0, 1 or null",
+            json.dumps(weight),
+        )
+        for weight in ("0", 0.5, 2, False, [0])
+    ),
     ("trl", {"prompt": "?", "completions": "x", "labels": []}, "completions", "a list of texts", '"x"'),
     ("trl", {"prompt": "?", "completions": ["x"], "labels": []}, "labels", "one label a step, 1", "0 labels"),
     ("trl", {"prompt": "?", "completions": ["x"], "labels": ["good"]}, "labels[0]", "a number", '"good"'),
