@@ -140,6 +140,16 @@ def test_choices_that_a_server_left_out_are_asked_for_under_seeds_of_their_own(a
     assert one.usage.sampled_tokens == 3 * TOKENS
 
 
+def test_at_temperature_0_one_choice_is_asked_for_and_counted_and_all_samples_are_it(actor, chat_server):
+    chat_server.usual = lambda request: said(request) if request["n"] == 1 else failed(400, "n must be 1 when greedy")
+    one = actor()
+    found = one.act(TALKS[:2], samples=3, temperature=0)
+    assert [len(set(actions)) for actions in found] == [1, 1]
+    assert [len(actions) for actions in found] == [3, 3]
+    assert len(chat_server.requests) == 2
+    assert one.usage.sampled_tokens == 2 * TOKENS
+
+
 def test_choices_that_came_before_a_failure_are_kept_and_only_the_rest_is_asked_for_again(actor, chat_server):
     def failing_at_the_third(request):
         if request["messages"][0]["content"] == "b":

@@ -64,6 +64,7 @@ class RemoteActor:
     All samples of a conversation are one request with `n`. Where the server gives fewer choices (some ignore `n`), the
     rest is asked for under seeds of their own, until all are there; the prompt is then read and counted again. Choices
     of a conversation whose rest got no answer are kept for the next call: only what is missing is asked for then.
+    At temperature 0 all samples are the same: one is asked for (some servers refuse more), counted once, and repeated.
 
     A request that fails in a way that may pass (no connection, out of time, status 408, 409, 425, 429 or 500 and above,
     an answer that cannot be true) is sent again after a wait, `RemoteConfig.retries` times. Answers are counted in
@@ -142,11 +143,12 @@ class RemoteActor:
         if samples < 1 or max_tokens < 1:
             raise ValueError(f"samples and max_tokens should be at least 1, got {samples} and {max_tokens}.")
         seeds = [seed] * len(conversations) if isinstance(seed, int) else [int(one) for one in seed]
+        asked = samples if temperature else 1
         questions = {}
         keys = []
         for messages, one in zip(conversations, seeds, strict=True):
-            keys.append(request_key(messages, samples, temperature, one, max_tokens))
-            questions[keys[-1]] = _Question(messages, samples, temperature, one, max_tokens)
+            keys.append(request_key(messages, asked, temperature, one, max_tokens))
+            questions[keys[-1]] = _Question(messages, asked, temperature, one, max_tokens)
         outcomes = {key: self._untold[key] for key in questions.keys() & self._untold.keys()}
         self._begun = {key: self._begun.get(key, []) for key in questions}
         new = [key for key in questions if key not in outcomes]
@@ -157,7 +159,7 @@ class RemoteActor:
         self._tell_failures(keys, _NoRoom)
         self._tell_failures(keys, _NoAnswer)
         self._untold, self._begun = {}, {}
-        return [list(actions) for key in keys if isinstance(actions := outcomes[key], list)]
+        return [actions * (samples // asked) for key in keys if isinstance(actions := outcomes[key], list)]
 
     def _tell_failures(self, keys: Sequence[bytes], kind: type[_NoRoom] | type[_NoAnswer]) -> None:
         """Raises for all conversations with such an outcome, which is forgotten: they may be asked about anew."""
