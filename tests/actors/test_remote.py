@@ -352,10 +352,25 @@ def test_a_refusal_costs_its_own_conversation_where_others_are_answered(actor, c
     assert texts(one.act([TALKS[0], TALKS[1], TALKS[3]])) == [["fine"]] * 3
 
 
-def test_several_refusals_in_a_row_end_a_call_that_had_answers_and_these_are_kept(actor, chat_server):
+def test_texts_that_are_forbidden_end_nothing_where_others_were_answered_and_count_as_no_expired_key(
+    actor, chat_server
+):
+    talks = [[Message("user", str(number))] for number in range(20)]
+    chat_server.script = [GOOD, *[failed(401, "no key")] * 4]
+    chat_server.usual = lambda request: failed(403, "not this text")
+    one = actor(concurrency=1)
+    with pytest.raises(ActorUnavailable, match=r"19 of 20 .*401: .*no key") as caught:
+        one.act(talks)
+    assert caught.value.conversations == tuple(range(1, 20))
+    assert len(chat_server.requests) == 20
+    assert texts(one.act(talks[:1])) == [["fine"]]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_several_refusals_in_a_row_end_a_call_that_had_answers_and_these_are_kept(actor, chat_server, status):
     talks = [[Message("user", str(number))] for number in range(20)]
     chat_server.script = [GOOD] * 3
-    chat_server.usual = lambda request: failed(401, "the key has expired")
+    chat_server.usual = lambda request: failed(status, "the key has expired")
     one = actor(concurrency=1)
     with pytest.raises(ActorRefused, match=r"key has expired.* answered before, and has now refused 5 different"):
         one.act(talks)
