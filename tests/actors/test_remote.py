@@ -140,6 +140,16 @@ def test_choices_that_a_server_left_out_are_asked_for_under_seeds_of_their_own(a
     assert one.usage.sampled_tokens == 3 * TOKENS
 
 
+def test_at_temperature_0_one_choice_is_asked_for_and_counted_and_all_samples_are_it(actor, chat_server):
+    chat_server.usual = lambda request: said(request) if request["n"] == 1 else failed(400, "n must be 1 when greedy")
+    one = actor()
+    found = one.act(TALKS[:2], samples=3, temperature=0)
+    assert [len(set(actions)) for actions in found] == [1, 1]
+    assert [len(actions) for actions in found] == [3, 3]
+    assert len(chat_server.requests) == 2
+    assert one.usage.sampled_tokens == 2 * TOKENS
+
+
 def test_choices_that_came_before_a_failure_are_kept_and_only_the_rest_is_asked_for_again(actor, chat_server):
     def failing_at_the_third(request):
         if request["messages"][0]["content"] == "b":
@@ -342,10 +352,25 @@ def test_a_refusal_costs_its_own_conversation_where_others_are_answered(actor, c
     assert texts(one.act([TALKS[0], TALKS[1], TALKS[3]])) == [["fine"]] * 3
 
 
-def test_several_refusals_in_a_row_end_a_call_that_had_answers_and_these_are_kept(actor, chat_server):
+def test_texts_that_are_forbidden_end_nothing_where_others_were_answered_and_count_as_no_expired_key(
+    actor, chat_server
+):
+    talks = [[Message("user", str(number))] for number in range(20)]
+    chat_server.script = [GOOD, *[failed(401, "no key")] * 4]
+    chat_server.usual = lambda request: failed(403, "not this text")
+    one = actor(concurrency=1)
+    with pytest.raises(ActorUnavailable, match=r"19 of 20 .*401: .*no key") as caught:
+        one.act(talks)
+    assert caught.value.conversations == tuple(range(1, 20))
+    assert len(chat_server.requests) == 20
+    assert texts(one.act(talks[:1])) == [["fine"]]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_several_refusals_in_a_row_end_a_call_that_had_answers_and_these_are_kept(actor, chat_server, status):
     talks = [[Message("user", str(number))] for number in range(20)]
     chat_server.script = [GOOD] * 3
-    chat_server.usual = lambda request: failed(401, "the key has expired")
+    chat_server.usual = lambda request: failed(status, "the key has expired")
     one = actor(concurrency=1)
     with pytest.raises(ActorRefused, match=r"key has expired.* answered before, and has now refused 5 different"):
         one.act(talks)

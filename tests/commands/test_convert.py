@@ -158,6 +158,55 @@ def test_an_output_that_is_there_is_replaced_only_when_told_to(agentprm, file, t
     assert output.read_bytes() == file.read_bytes()
 
 
+def rollouts(agentprm, tmp_path, output, *words):
+    """Converts the example of a rollout into a folder."""
+    source = tmp_path / "source.jsonl"
+    if not source.exists():
+        original = put(tmp_path, "cornell-rollout", ROWS["cornell-rollout"])
+        assert agentprm("convert", original, source, "--from", "cornell-rollout", "--to", "native")[0] == 0
+    return agentprm("convert", source, output, "--from", "native", "--to", "cornell-rollout", *words)
+
+
+def test_a_folder_of_rows_is_replaced_only_when_told_to_and_nothing_else_stays(agentprm, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "0.json").write_text("mine")
+    (output / "12.json").write_text("mine")
+    status, said = rollouts(agentprm, tmp_path, output)
+    assert (status, "replace it with --overwrite" in said, (output / "0.json").read_text()) == (1, True, "mine")
+    status, said = rollouts(agentprm, tmp_path, output, "--overwrite")
+    assert (status, f"1 written to {output}" in said) == (0, True)
+    assert [file.name for file in output.iterdir()] == ["0.json"]
+    assert json.loads((output / "0.json").read_text())["gamefile"] == ROWS["cornell-rollout"][0]["gamefile"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "some", "source.jsonl"}
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize("strange", ["notes.txt", "00.json", "-1.json", "0.json/a"])
+def test_a_folder_that_holds_anything_else_is_refused_without_advice_to_replace_it(
+    agentprm, tmp_path, strange, overwrite
+):
+    output = tmp_path / "out"
+    (output / strange).parent.mkdir(parents=True)
+    (output / strange).write_text("mine")
+    status, said = rollouts(agentprm, tmp_path, output, *overwrite)
+    found = f"nothing but files such as 0.json, got {strange.split('/')[0]!r} in it. Choose another name."
+    assert (status, found in said, "--overwrite" in said) == (1, True, False)
+    assert (output / strange).read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_neither_a_file_is_replaced_by_a_folder_nor_a_folder_by_a_file(agentprm, file, tmp_path, overwrite):
+    (tmp_path / "out").write_text("mine")
+    (tmp_path / "out.jsonl").mkdir()
+    status, said = rollouts(agentprm, tmp_path, tmp_path / "out", *overwrite)
+    assert (status, "such as 0.json, got a file. Choose" in said, "--overwrite" in said) == (1, True, False)
+    words = ("convert", file, tmp_path / "out.jsonl", "--from", "native", "--to", "native", *overwrite)
+    status, said = agentprm(*words)
+    assert (status, "expected a file, got a folder. Choose" in said, "--overwrite" in said) == (1, True, False)
+    assert ((tmp_path / "out").read_text(), list((tmp_path / "out.jsonl").iterdir())) == ("mine", [])
+
+
 def test_a_choice_that_a_format_does_not_take_is_refused(agentprm, file, tmp_path):
     words = ("convert", file, tmp_path / "out.jsonl", "--from", "native", "--to", "native")
     assert "The reader of native takes no options, got outcome" in agentprm(*words, "--outcome", 1)[1]

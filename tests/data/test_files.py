@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -17,7 +18,7 @@ from agentprm_jax.data.trajectory import (
     read_trajectories,
     write_trajectories,
 )
-from agentprm_jax.data.writing import encode_line
+from agentprm_jax.data.writing import encode_line, whole_folder
 
 anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
@@ -70,6 +71,7 @@ def test_outcome_and_success_may_be_left_out_of_a_line(tmp_path):
     assert read_trajectories(tmp_path / "in.jsonl") == [trajectory(steps=2)]
 
 
+DEEP = json.loads("[" * 600 + "]" * 600)
 BAD = {
     "not JSON": ("{", ""),
     "an empty object": ("{}", "schema"),
@@ -107,6 +109,13 @@ BAD = {
     "a key that stands twice": ('{"id": "a", "id": "b"}', ""),
     "a surrogate": (json.dumps(line(id="\ud800")), "id"),
     "nesting without end": ("[" * 200_000, ""),
+    "deep nesting in the extra": (json.dumps(line(extra={"more": DEEP})), "extra"),
+    "deep nesting among the unknown": (json.dumps(line(more=DEEP)), "extra"),
+    "deep nesting in a message": (
+        json.dumps(line(messages=[{"role": "user", "content": "", "more": DEEP}])),
+        "messages[0].extra",
+    ),
+    "deep nesting in the actor": (json.dumps(line(actor={"name": "a", "more": DEEP})), "actor.extra"),
 }
 
 
@@ -132,10 +141,11 @@ def test_collecting_errors_loses_no_good_line(tmp_path):
     good = [trajectory(name=str(index)) for index in range(3)]
     lines = [encode_line(item).decode() for item in good]
     path = tmp_path / "some.jsonl"
-    path.write_text(lines[0] + "oops\n" + lines[1] + "\n{}\n" + lines[2].rstrip("\n"))
+    deep = json.dumps(line(more=DEEP))
+    path.write_text(f"{lines[0]}oops\n{lines[1]}\n{{}}\n{deep}\n" + lines[2].rstrip("\n"))
     read = read_trajectories(path, on_error="collect")
     assert read == good
-    assert [error.line for error in read.errors] == [2, 5]
+    assert [error.line for error in read.errors] == [2, 5, 6]
 
 
 def test_an_unknown_way_to_treat_errors_is_refused(tmp_path):
@@ -201,6 +211,46 @@ def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path):
         write_trajectories(path, interrupted())
     assert [item.id for item in read_trajectories(path)] == ["old"]
     assert [item.name for item in tmp_path.iterdir()] == ["some.jsonl"]
+
+
+def test_a_folder_is_replaced_only_when_the_new_one_is_whole(tmp_path):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "old").touch()
+    with pytest.raises(KeyboardInterrupt), whole_folder(folder, Path.is_dir):
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["some", "old"]
+    with whole_folder(folder, Path.is_dir) as new:
+        (new / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["some", "new"]
+
+
+def test_a_folder_stays_when_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "old").touch()
+    rename = Path.rename
+
+    def interrupted(path, target):
+        if path.name.endswith(".partial"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole_folder(folder, Path.is_dir) as new:
+        (new / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["some", "old"]
+
+
+def test_a_folder_that_got_something_else_while_the_new_one_was_made_stays(tmp_path):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    with (
+        pytest.raises(FileExistsError, match="should not be there yet"),
+        whole_folder(folder, lambda there: not list(there.iterdir())),
+    ):
+        (folder / "mine").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["some", "mine"]
 
 
 def test_writing_into_a_missing_folder_says_so(tmp_path):

@@ -24,7 +24,8 @@ except ModuleNotFoundError as error:
 
 _NO_KEY = "none"  # the client insists on sending a key
 _PASSING = frozenset({408, 409, 425, 429})  # and all from 500 on
-_FOR_ALL = frozenset({401, 403, 404})
+_FOR_ALL = frozenset({401, 404})  # an unknown or expired key, no such model
+_FORBIDDEN = 403  # a key that may not use the model; but also a single text that a gateway does not let through
 _REFUSED_IN_A_ROW = 5  # conversations: with an expired key all are refused, while a text that is not allowed is one
 _TOO_LONG = re.compile(r"context[ _](length|window|size)|max(imum)?[ _]model[ _]len|(prompt|input) is too long", re.I)
 
@@ -64,14 +65,15 @@ class RemoteActor:
     All samples of a conversation are one request with `n`. Where the server gives fewer choices (some ignore `n`), the
     rest is asked for under seeds of their own, until all are there; the prompt is then read and counted again. Choices
     of a conversation whose rest got no answer are kept for the next call: only what is missing is asked for then.
+    At temperature 0 all samples are the same: one is asked for (some servers refuse more), counted once, and repeated.
 
     A request that fails in a way that may pass (no connection, out of time, status 408, 409, 425, 429 or 500 and above,
     an answer that cannot be true) is sent again after a wait, `RemoteConfig.retries` times. Answers are counted in
     `usage` also where they could not be used.
 
     Status 401, 403 or 404 means everybody where no request was ever answered. Afterwards it means one conversation, as
-    where a service refuses a single text, and that counts as unanswered; but where it comes for several different
-    conversations with no answer between them, as when a key has expired, it means everybody again.
+    where a service refuses a single text, and that counts as unanswered; but where 401 or 404 comes for several
+    different conversations with no answer between them, as when a key has expired, it means everybody again.
 
     Attributes:
         name: of the model on the server.
@@ -137,16 +139,18 @@ class RemoteActor:
             ActorUnavailable: conversations got no answer, or not all of it. As with the error above, answers of the
                 others are kept: the next call is given those that it asks for again, without a request.
             ActorRefused: the server refuses the key (status 401 or 403) or does not know the model (404), and has
-                answered nothing yet, or nothing since it refused several conversations. Answers are kept as above.
+                answered nothing yet, or nothing since it refused several conversations with 401 or 404. Answers are
+                kept as above.
         """
         if samples < 1 or max_tokens < 1:
             raise ValueError(f"samples and max_tokens should be at least 1, got {samples} and {max_tokens}.")
         seeds = [seed] * len(conversations) if isinstance(seed, int) else [int(one) for one in seed]
+        asked = samples if temperature else 1
         questions = {}
         keys = []
         for messages, one in zip(conversations, seeds, strict=True):
-            keys.append(request_key(messages, samples, temperature, one, max_tokens))
-            questions[keys[-1]] = _Question(messages, samples, temperature, one, max_tokens)
+            keys.append(request_key(messages, asked, temperature, one, max_tokens))
+            questions[keys[-1]] = _Question(messages, asked, temperature, one, max_tokens)
         outcomes = {key: self._untold[key] for key in questions.keys() & self._untold.keys()}
         self._begun = {key: self._begun.get(key, []) for key in questions}
         new = [key for key in questions if key not in outcomes]
@@ -157,7 +161,7 @@ class RemoteActor:
         self._tell_failures(keys, _NoRoom)
         self._tell_failures(keys, _NoAnswer)
         self._untold, self._begun = {}, {}
-        return [list(actions) for key in keys if isinstance(actions := outcomes[key], list)]
+        return [actions * (samples // asked) for key in keys if isinstance(actions := outcomes[key], list)]
 
     def _tell_failures(self, keys: Sequence[bytes], kind: type[_NoRoom] | type[_NoAnswer]) -> None:
         """Raises for all conversations with such an outcome, which is forgotten: they may be asked about anew."""
@@ -222,7 +226,7 @@ class RemoteActor:
                 reason, told = self._status_reason(error), error.response.headers
                 if _no_room(error):
                     return _NoRoom(reason)
-                if error.status_code in _FOR_ALL:
+                if error.status_code in _FOR_ALL or (error.status_code == _FORBIDDEN and not self._answered):
                     self._refused_since.add(request_key(question.messages))
                     self._refusal = _NoAnswer(reason, failures)
                     return self._refusal

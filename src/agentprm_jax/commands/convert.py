@@ -110,7 +110,8 @@ class ConvertConfig:
     refused: Literal["stop", "skip"] = "stop"
     """A line that INPUT's format does not allow, or that OUTPUT's cannot hold: stop, or skip and count it."""
     overwrite: bool = False
-    """Whether a file that stands at OUTPUT is replaced."""
+    """Whether a file that stands at OUTPUT is replaced, or a folder of nothing but files such as 0.json where OUTPUT
+    is a folder."""
 
     @property
     def interrupted(self) -> str:
@@ -120,7 +121,7 @@ class ConvertConfig:
 
 def main(config: ConvertConfig) -> None:
     """Reads, writes and says how much of it."""
-    check_output(config.output, overwrite=config.overwrite)
+    _check_output(config)
     unread: list[BadLine] = []
     unwritten: list[CannotHold] = []
     skipping = config.refused == "skip"
@@ -131,6 +132,17 @@ def main(config: ConvertConfig) -> None:
         f"as {config.to}, {len(unread) + len(unwritten):,} refused."
     )
     print_refused([*map(str, unread), *map(str, unwritten)])
+
+
+def _check_output(config: ConvertConfig) -> None:
+    """Checks that nothing stands at OUTPUT, or what its format writes and is to be replaced."""
+    from agentprm_jax.data.formats import FORMATS
+    from agentprm_jax.data.formats.rows import unlike_folder
+
+    if config.to != NATIVE and FORMATS[config.to].container == "folder":
+        check_output(config.output, overwrite=config.overwrite, unlike=unlike_folder)
+    else:
+        check_output(config.output, overwrite=config.overwrite)
 
 
 class Counted:
@@ -166,7 +178,7 @@ def _write(config: ConvertConfig, trajectories: Iterator[Trajectory], refused: l
 
     choices = _chosen(config.write)
     if config.to != NATIVE:
-        return write_format(config.to, trajectories, config.output, refused, **choices)
+        return write_format(config.to, trajectories, config.output, refused, replace_folder=config.overwrite, **choices)
     _refuse_choices("writer", choices)
     return write_trajectories(config.output, trajectories)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 import zstandard
 
-from agentprm_jax.data.record import SCHEMA, ActorInfo, BadTrajectory, Message, RecordedScores, Trajectory
+from agentprm_jax.data.record import SCHEMA, ActorInfo, BadTrajectory, Message, RecordedScores, Trajectory, too_deep
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
@@ -169,6 +169,8 @@ def trajectory_from_record(record: Any) -> Trajectory:
         return msgspec.convert(_with_unknown_in_extra(body), Trajectory)
     except msgspec.ValidationError as error:
         raise _explain(error) from error
+    except RecursionError as error:
+        raise too_deep("") from error
 
 
 def _with_unknown_in_extra(record: dict[str, Any]) -> dict[str, Any]:

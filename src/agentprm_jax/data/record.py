@@ -1,6 +1,7 @@
 """The Trajectory record: what happened in one episode, as validated immutable text and numbers."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,7 +59,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.action and self.role != "assistant":
             raise BadTrajectory("action", "true on assistant messages only", f"true on a {self.role} message")
         if self.extra:
-            _replace(self, "extra", _json_value("extra", self.extra))
+            _replace(self, "extra", _json_object("extra", self.extra))
 
 
 class ActorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -97,7 +98,7 @@ class ActorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
             if getattr(self, field) < 0:
                 raise BadTrajectory(field, "at least 0", repr(getattr(self, field)))
         if self.extra:
-            _replace(self, "extra", _json_value("extra", self.extra))
+            _replace(self, "extra", _json_object("extra", self.extra))
 
 
 class RecordedScores(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,7 +126,7 @@ class RecordedScores(msgspec.Struct, frozen=True, omit_defaults=True):
                 "progress", f"as long as `promise`, {_count(len(self.promise), 'number')}", str(len(self.progress))
             )
         if self.extra:
-            _replace(self, "extra", _json_value("extra", self.extra))
+            _replace(self, "extra", _json_object("extra", self.extra))
 
 
 class Trajectory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag=SCHEMA):
@@ -270,7 +271,7 @@ def _validate_extra(trajectory: Trajectory) -> None:
     """Everything in `extra` is JSON, and the marks of actions fit them."""
     if not trajectory.extra:
         return
-    extra = _json_value("extra", trajectory.extra)
+    extra = _json_object("extra", trajectory.extra)
     _replace(trajectory, "extra", extra)
     for key in (ACTION_LOSS, ACTION_CUT):
         if key in extra:
@@ -328,6 +329,20 @@ def _number(field: str, value: Any) -> float:
 
 def _numbers(field: str, values: Sequence[Any]) -> tuple[float, ...]:
     return tuple(_number(f"{field}[{index}]", value) for index, value in enumerate(values))
+
+
+def _json_object(field: str, value: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a JSON object that is not shared with the caller; refuses what JSON cannot hold exactly."""
+    try:
+        return _json_value(field, value)
+    except RecursionError as error:
+        raise too_deep(field) from error
+
+
+def too_deep(field: str) -> BadTrajectory:
+    """The error of a value whose nesting Python cannot follow."""
+    got = f"more levels than Python follows in {sys.getrecursionlimit()} nested calls"
+    return BadTrajectory(field, "lists and objects nested less deep", got)
 
 
 def _json_value(field: str, value: Any) -> Any:

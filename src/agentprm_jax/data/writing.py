@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -85,29 +86,52 @@ def write_whole(target: Path, suffix: str, parts: Iterable[bytes]) -> int:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, replaceable: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
     """A folder to fill, which gets its name when it is complete; whatever stops the filling, no part of it stays.
 
     Args:
-        target: The folder; it must not be there yet.
+        target: The folder.
+        replaceable: Whether what is there already may be replaced, asked before the filling and after it.
 
     Yields:
         The folder under another name, beside the target.
 
     Raises:
-        FileExistsError: If something of that name is there.
+        FileExistsError: If something of that name is there that may not be replaced.
     """
-    if target.exists():
-        raise FileExistsError(
-            f"A folder to write to should not be there yet, got {target}: choose another, or remove it."
-        )
+    _check_replaceable(target, replaceable)
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
         yield partial
-        partial.rename(target)
+        _check_replaceable(target, replaceable)
+        if target.exists():
+            _replace_folder(target, partial)
+        else:
+            partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_replaceable(target: Path, replaceable: Callable[[Path], bool]) -> None:
+    if target.exists() and not replaceable(target):
+        raise FileExistsError(
+            f"A folder to write to should not be there yet, got {target}: choose another, or remove it."
+        )
+
+
+def _replace_folder(target: Path, new: Path) -> None:
+    """Puts a folder in the place of another, which is whole under some name beside it until the new one is there."""
+    parking = Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=".replaced", dir=target.parent))
+    old = parking / target.name
+    try:
+        target.rename(old)
+        new.rename(target)
+        _sync_folder(target.parent)
+    finally:  # also when Ctrl-C comes between the two
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(parking, ignore_errors=True)
 
 
 class TrajectoryWriter:

@@ -70,6 +70,16 @@ BAD = [
         "text",
         "nothing",
     ),
+    *(
+        (
+            "openai-chat",
+            said(role="assistant", content="x", weight=weight),
+            "messages[1].weight",
+            "0, 1 or null",
+            json.dumps(weight),
+        )
+        for weight in ("0", 0.5, 2, False, [0])
+    ),
     ("trl", {"prompt": "?", "completions": "x", "labels": []}, "completions", "a list of texts", '"x"'),
     ("trl", {"prompt": "?", "completions": ["x"], "labels": []}, "labels", "one label a step, 1", "0 labels"),
     ("trl", {"prompt": "?", "completions": ["x"], "labels": ["good"]}, "labels[0]", "a number", '"good"'),
@@ -164,6 +174,18 @@ def test_a_file_that_is_no_json_of_objects_is_refused_by_its_name(tmp_path, text
     (tmp_path / "some.json").write_text(text)
     with pytest.raises(BadItem, match=r"some\.json, item 1: expected one JSON object, an array of them"):
         read_format("agenteval", tmp_path / "some.json")
+
+
+@pytest.mark.parametrize("depth", [600, 900])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_row_nested_deeper_than_python_follows_is_refused_by_its_place_and_the_others_are_read(tmp_path, name, depth):
+    deep = json.loads("[" * depth + "]" * depth)
+    path = put(tmp_path, name, [{**ROWS[name][0], "more": deep}, ROWS[name][0]])
+    place = {"lines": "line 1", "array": "item 1", "folder": r"0\.json, item 1"}[FORMATS[name].container]
+    with pytest.raises(BadItem, match=f"{place}.*: expected .*, got "):
+        read_format(name, path, **FILLED.get(name, {}))
+    read = read_format(name, path, on_error="collect", **FILLED.get(name, {}))
+    assert (len(read), len(read.errors)) == (1, 1)
 
 
 def scored(*labels: float, steps: list[str] | None = None, question: str = "Why?"):

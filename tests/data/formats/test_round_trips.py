@@ -93,7 +93,7 @@ def test_a_writer_may_be_told_the_scale(tmp_path):
 @pytest.mark.parametrize(
     ("name", "key", "values", "column", "untaught"),
     [
-        ("openai-chat", "weight", (0, 1, 0.0, None), "messages", 0),
+        ("openai-chat", "weight", (0, 1, 0.0, 1.0, None), "messages", 0),
         ("agenttraj", "loss", (True, False, None), "conversations", False),
         ("agentgym", "loss", (True, False, None), "conversations", False),
     ],
@@ -107,6 +107,15 @@ def test_an_action_is_taught_to_other_readers_as_it_is_marked_now(tmp_path, name
         assert (said != untaught) == mark
         if (kept != untaught) == mark:
             assert said == kept
+
+
+@pytest.mark.parametrize("kept", ["0", 0.5, True, [0]])
+@pytest.mark.parametrize("mark", [True, False])
+def test_a_weight_that_is_none_is_kept_and_other_readers_are_told_the_mark(tmp_path, kept, mark):
+    messages = [Message("user", "x"), Message("assistant", "y", True, {"weight": kept})]
+    written = trajectory(messages=messages, rewards=[1.0], extra={"action_loss": [mark]})
+    assert through(tmp_path, "openai-chat", [written]) == [written]
+    assert get(tmp_path / "some.jsonl", "openai-chat")[0]["messages"][1]["weight"] is int(mark)
 
 
 def test_an_answer_that_is_no_action_is_not_taught_whatever_was_read(tmp_path):

@@ -9,8 +9,8 @@ Every answer of the assistant is an action. The record knows three roles, so a d
 message and a tool's (or function's) answer a user message; what a call says is appended to the text of the message as
 one line of JSON each, and a refusal as its text, because a model that scores the step must see what the actor did. A
 message that says nothing at all is refused. Everything that was there stays in the message's ``extra`` and is written
-back as it was. ``weight`` 0 is an action that must not be imitated. There is no outcome: the caller says how to fill
-it.
+back as it was. ``weight`` 0 is an action that must not be imitated, and another than 0, 1 or null is refused. There is
+no outcome: the caller says how to fill it.
 """
 
 import json
@@ -39,7 +39,7 @@ def read(row: Row, options: Options) -> Trajectory:
     """A conversation; the task is named by what the user says first."""
     turns = row.parts("messages")
     messages = [_read_message(turn) for turn in turns]
-    marks = [_trained_on(turn.values) for turn in turns if turn.values["role"] == "assistant"]
+    marks = [_trained_on(turn) for turn in turns if turn.values["role"] == "assistant"]
     env = CHAT if options.env is None else options.env
     task = question_task(env, next((message.content for message in messages if message.role == "user"), ""))
     outcome = chosen_outcome(row, options, "OpenAI's chat format", task)
@@ -66,8 +66,10 @@ def write(trajectory: Trajectory, options: Options) -> dict[str, Any]:
     messages = []
     for message in trajectory.messages:
         turn = _written(message)
-        if message.action and _trained_on(turn) != (imitated := next(marks)):
-            turn["weight"] = int(imitated)
+        if message.action:
+            imitated, kept = next(marks), turn.get("weight")
+            if not _is_weight(kept) or (kept != 0) != imitated:
+                turn["weight"] = int(imitated)
         messages.append(turn)
     return {**known_columns(trajectory, CHAT), "messages": messages}
 
@@ -91,8 +93,15 @@ def _read_message(turn: Row) -> Message:
     return Message(_ROLES[role], content, role == "assistant", extra)
 
 
-def _trained_on(turn: dict[str, Any]) -> bool:
-    return turn.get("weight", 1) != 0
+def _trained_on(turn: Row) -> bool:
+    weight = turn.values.get("weight")
+    if not _is_weight(weight):
+        raise BadTrajectory(f"{turn.where}weight", "0, 1 or null", described(weight))
+    return weight != 0
+
+
+def _is_weight(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 1))
 
 
 def _said(turn: Row, content: Any) -> str:

@@ -1,6 +1,7 @@
 """Rows of foreign files: the JSON objects of an array, of lines or of a folder, each with the place it stands at."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from agentprm_jax.data.writing import whole_folder, write_whole
 
 Container = Literal["array", "lines", "folder"]
 
+_ROW_FILE = re.compile(r"(0|[1-9]\d*)\.json", re.ASCII)
 _WHAT_IS_READ = "one JSON object, an array of them, or one a line, in UTF-8"
 
 
@@ -214,18 +216,23 @@ def _lines(path: Path, lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[Pla
             yield Place(path, "line", number), line
 
 
-def write_rows(path: Path, container: Container, rows: Iterable[dict[str, Any]]) -> int:
+def write_rows(
+    path: Path, container: Container, rows: Iterable[dict[str, Any]], *, replace_folder: bool = False
+) -> int:
     """Writes objects as their format holds them; either all of it appears under its name, or nothing does.
 
     Args:
-        path: A ``.json`` file for an array, one of ``SUFFIXES`` for lines, a folder that is not there yet for a folder.
+        path: A ``.json`` file for an array, one of ``SUFFIXES`` for lines, a folder for a folder. A file of that name
+            is replaced.
         container: Which of the three.
         rows: The objects, in order.
+        replace_folder: Whether a folder of that name is replaced too, if it holds nothing but files of rows.
 
     Returns:
         The number of rows written.
 
     Raises:
+        FileExistsError: If a folder is to be written where something else stands, or one that is not replaced.
         TrajectoryWriteError: If the disk refuses.
         ValueError: If the name does not fit the container.
     """
@@ -239,7 +246,7 @@ def write_rows(path: Path, container: Container, rows: Iterable[dict[str, Any]])
         case "array":
             return write_whole(path, suffix, _array(rows)) - 2
         case "folder":
-            return _write_folder(path, rows)
+            return _write_folder(path, rows, replace_folder)
 
 
 def _array(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
@@ -249,10 +256,23 @@ def _array(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     yield b"\n]\n"
 
 
-def _write_folder(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+def unlike_folder(path: Path) -> str:
+    """What tells something that is there from a folder that ``write_rows`` writes: expected and got, or nothing."""
+    expected = "a folder that holds nothing but files such as 0.json"
+    if path.is_symlink() or not path.is_dir():
+        return f"expected {expected}, got {'a link' if path.is_symlink() else 'a file'}"
+    strange = sorted(entry.name for entry in path.iterdir() if not _is_row(entry))
+    return f"expected {expected}, got {strange[0]!r} in it" if strange else ""
+
+
+def _is_row(path: Path) -> bool:
+    return _ROW_FILE.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+
+
+def _write_folder(path: Path, rows: Iterable[dict[str, Any]], replace: bool) -> int:
     """One file a row; the folder gets its name when it is complete."""
     count = 0
-    with whole_folder(path) as partial:
+    with whole_folder(path, lambda there: replace and not unlike_folder(there)) as partial:
         for row in rows:
             write_whole(partial / f"{count}.json", ".json", [_encoded(row), b"\n"])
             count += 1

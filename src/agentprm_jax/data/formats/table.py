@@ -12,7 +12,7 @@ from agentprm_jax.data.formats.rest import read_with_rest, with_rest
 from agentprm_jax.data.formats.rows import BadItem, Container, Row, iterate_rows, write_rows
 from agentprm_jax.data.formats.steps import named_scorer
 from agentprm_jax.data.reading import BadLine, Trajectories
-from agentprm_jax.data.record import BadTrajectory, Trajectory
+from agentprm_jax.data.record import BadTrajectory, Trajectory, too_deep
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,8 @@ def write_format(
     trajectories: Iterable[Trajectory],
     path: str | os.PathLike[str],
     refused: list[CannotHold] | None = None,
+    *,
+    replace_folder: bool = False,
     **options: Any,
 ) -> int:
     """Writes a whole foreign file; ``read_format`` gives the same trajectories back.
@@ -173,12 +175,14 @@ def write_format(
         trajectories: What to write, in order.
         path: The file or folder; either all of it appears under its name, or nothing does.
         refused: When given, what the format cannot hold is appended to it and left out; otherwise the first is raised.
+        replace_folder: Whether a folder of that name is replaced, as a file is, if it holds nothing but such files.
         **options: Fields of ``Options`` that the format's writer takes; reading back takes the same.
 
     Returns:
         The number of trajectories written.
 
     Raises:
+        FileExistsError: If the format is a folder and something stands there that is not replaced.
         CannotHold: If a trajectory holds something for which the format has no place, and ``refused`` is None.
         TrajectoryWriteError: If the disk refuses.
         ValueError: If the format or an option is unknown, the ``reward_scale`` is no finite number above 0, or the
@@ -186,13 +190,14 @@ def write_format(
     """
     form = _format(name)
     chosen = _chosen(name, "writer", form.writes_with, options)
-    return write_rows(Path(path), form.container, _rows(name, form, trajectories, refused, chosen))
+    rows = _rows(name, form, trajectories, refused, chosen)
+    return write_rows(Path(path), form.container, rows, replace_folder=replace_folder)
 
 
 def _trajectories(form: Format, path: Path, errors: list[BadLine] | None, options: Options) -> Iterator[Trajectory]:
     for place, values in iterate_rows(path, errors):
         try:
-            trajectory = read_with_rest(Row(values, place.name), form.read, options)
+            trajectory = _trajectory(form, Row(values, place.name), options)
         except BadTrajectory as problem:
             error = BadItem(place, problem.field, problem.expected, problem.got)
             if errors is None:
@@ -200,6 +205,13 @@ def _trajectories(form: Format, path: Path, errors: list[BadLine] | None, option
             errors.append(error)
         else:
             yield trajectory
+
+
+def _trajectory(form: Format, row: Row, options: Options) -> Trajectory:
+    try:
+        return read_with_rest(row, form.read, options)
+    except RecursionError as error:
+        raise too_deep("") from error
 
 
 def _rows(
