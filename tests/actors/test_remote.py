@@ -1,9 +1,13 @@
 """Laws of the remote actor, against a server that fails in every way."""
 
+import asyncio
 import dataclasses
 import email.utils
 import math
+import os
+import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -454,3 +458,43 @@ def test_no_setting_holds_the_key(monkeypatch):
     made = RemoteActor(RemoteConfig(model="m", api_key_variable="SOME_KEY"))
     assert SECRET not in repr(dataclasses.asdict(made.config)) + repr(made)
     made.close()
+
+
+async def within_a_loop(call):
+    """As a cell of a notebook is run."""
+    return call()
+
+
+def in_a_notebook(call):
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(within_a_loop(call))
+    finally:
+        loop.close()
+
+
+def test_an_actor_can_be_asked_where_a_loop_is_running_and_where_none_is(actor, chat_server):
+    chat_server.usual = lambda request: GOOD
+    asked = actor()
+    said_there = in_a_notebook(lambda: asked.act(TALKS[:2]))
+    assert [one.text for [one] in said_there] == ["fine", "fine"]
+    assert [one.text for [one] in asked.act(TALKS[2:])] == ["fine", "fine"]
+    chat_server.usual = lambda request: failed(401)
+    with pytest.raises(ActorRefused):
+        in_a_notebook(lambda: actor().act(TALKS))
+
+
+def test_an_interrupt_ends_what_is_asked_where_a_loop_is_running(actor, chat_server):
+    chat_server.usual = lambda request: GOOD._replace(delay=20.0)
+    asked = actor(timeout=60.0)
+
+    def interrupt():
+        while not chat_server.requests:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        in_a_notebook(lambda: asked.act(TALKS[:1]))
+    assert time.monotonic() - start < 15

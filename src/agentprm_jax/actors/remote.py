@@ -8,8 +8,9 @@ import os
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 from agentprm_jax.actors.base import Action, ActorRefused, ActorUnavailable, ConversationTooLong, Usage
 from agentprm_jax.actors.chat_answer import BadAnswer, answer_actions, answer_usage, read_answer
@@ -21,6 +22,8 @@ try:
     import openai
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("A remote actor needs the package 'openai': install agentprm-jax[remote].") from error
+
+Result = TypeVar("Result")
 
 _NO_KEY = "none"  # the client insists on sending a key
 _PASSING = frozenset({408, 409, 425, 429})  # and all from 500 on
@@ -109,7 +112,7 @@ class RemoteActor:
 
     def close(self) -> None:
         """Closes the connections; the actor cannot be asked any more."""
-        self._runner.run(self._client.close())
+        self._run(self._client.close())
         self._runner.close()
 
     def act(
@@ -155,13 +158,32 @@ class RemoteActor:
         self._begun = {key: self._begun.get(key, []) for key in questions}
         new = [key for key in questions if key not in outcomes]
         if new:
-            answers = self._runner.run(self._ask_all([(questions[key], self._begun[key]) for key in new]))
+            answers = self._run(self._ask_all([(questions[key], self._begun[key]) for key in new]))
             outcomes |= dict(zip(new, answers, strict=True))
         self._untold = outcomes
         self._tell_failures(keys, _NoRoom)
         self._tell_failures(keys, _NoAnswer)
         self._untold, self._begun = {}, {}
         return [actions * (samples // asked) for key in keys if isinstance(actions := outcomes[key], list)]
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Runs to the end; in a thread where this one has a loop that is running, as in a notebook."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._runner.run(work)
+        with ThreadPoolExecutor(1) as thread:
+            running = thread.submit(self._runner.run, work)
+            try:
+                return running.result()
+            except BaseException:
+                if not running.done():  # it was this thread that was interrupted
+                    self._runner.get_loop().call_soon_threadsafe(self._cancel)
+                raise
+
+    def _cancel(self) -> None:
+        for task in asyncio.all_tasks():
+            task.cancel()
 
     def _tell_failures(self, keys: Sequence[bytes], kind: type[_NoRoom] | type[_NoAnswer]) -> None:
         """Raises for all conversations with such an outcome, which is forgotten: they may be asked about anew."""
