@@ -70,7 +70,7 @@ BENCHMARKS = (
     Benchmark("gae", groups=("bench", "tpu")),
     Benchmark("sampling", ("--models", "random", "smollm2"), groups=("torch",)),
     Benchmark("search"),
-    Benchmark("training", groups=("torch",)),
+    Benchmark("training", ("--workloads", "quickstart"), groups=("torch",)),
     Benchmark("quickstart_time"),
     Benchmark("environments"),
     Benchmark("pods", groups=("tpu",)),
