@@ -5,7 +5,9 @@ Command:
     uv run --group torch benchmarks/training.py
     uv run --group torch benchmarks/training.py --workloads quickstart
 
-The first takes more than an hour, nearly all of it for the larger workload, the second ten minutes. Both sides get the same trajectories, in the same words, and the same weights; before anything is timed, their scores
+The first takes more than an hour, nearly all of it for the larger workload, the second ten minutes.
+
+Both sides get the same trajectories, in the same words, and the same weights; before anything is timed, their scores
 in float32 must agree. Tokens of padding are not counted. Ours packs trajectories into rows and reads all steps in one
 forward pass, in bfloat16 over weights in float32; theirs is `Qwen2ForTokenClassification` with scaled dot-product
 attention on padded batches, as TRL trains process reward models. Theirs is tried in float32 and bfloat16 and in several

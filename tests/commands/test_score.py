@@ -76,7 +76,7 @@ def test_what_one_device_left_unfinished_is_finished_by_two_with_equal_scores(
 
     with monkeypatch.context() as patched:
         patched.setattr(lines_module.LineScorer, "_score", interrupted)
-        assert agentprm(*words)[0] == 1
+        assert agentprm(*words)[0] == INTERRUPTED
     code = "from agentprm_jax.commands.main import main; main()"
     line = [sys.executable, "-c", code, *map(str, words), "--mesh.fsdp", "2"]
     devices = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}

@@ -40,20 +40,13 @@ def finish(request):
     return Reply(completion("finish"))
 
 
-def failing_on_the_first():
-    """Answers all but the first request that comes, however often it comes."""
-    refused = None
-
-    def usual(request):
-        nonlocal refused
-        refused = refused or request["seed"]
-        return failed(500, "out of memory") if request["seed"] == refused else finish(request)
-
-    return usual
+def to_the_first(server, reply):
+    """Gives this reply to the first request that came, however often it comes, and answers all others."""
+    return lambda request: reply if request["seed"] == server.requests[0]["seed"] else finish(request)
 
 
 def test_failed_requests_cost_their_own_episodes_and_a_second_run_collects_them(collect, chat_server):
-    chat_server.usual = failing_on_the_first()
+    chat_server.usual = to_the_first(chat_server, failed(500, "out of memory"))
     done, found = collect()
     assert done.returncode != 0
     assert "1 episodes were left out after 2 attempts each" in done.stderr
@@ -72,9 +65,7 @@ def test_failed_requests_cost_their_own_episodes_and_a_second_run_collects_them(
 
 
 def test_the_stage_record_holds_what_all_runs_have_spent_the_useless_answers_included(collect, chat_server, tmp_path):
-    useless = Reply(completion("finish", finish="content_filter"))
-    chat_server.script = [useless, useless]
-    chat_server.usual = failing_on_the_first()
+    chat_server.usual = to_the_first(chat_server, Reply(completion("finish", finish="content_filter")))
     done, found = collect("--attempts", "1")
     assert (done.returncode, len(found)) == (1, 7), done.stderr
     chat_server.usual = finish

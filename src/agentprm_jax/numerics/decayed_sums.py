@@ -49,12 +49,13 @@ def token_advantages(
     if length <= LONGEST_WALK:
         return _walk_tokens(rewards, values, acts, discount, lam, _start(0, like))
     padding = (0, -length % BLOCK)
-    cut = [jnp.pad(array, padding).reshape(-1, BLOCK) for array in (rewards, values, acts)]
+    blocks = [jnp.pad(array, padding).reshape(-1, BLOCK) for array in (rewards, values, acts)]
+    known = (blocks[0], blocks[1], blocks[2], discount, lam)
     start = (_start(0, like), _start(1, like))
-    sums, products = jax.vmap(_token_summary, in_axes=(0, 0, 0, None, None, None))(*cut, discount, lam, start)
+    sums, products = jax.vmap(_token_summary, in_axes=(0, 0, 0, None, None, None))(*known, start)
     behind = jnp.append(decayed_sums(sums, products, jnp.float32(1))[1:], 0.0)
     walk = jax.vmap(_walk_tokens, in_axes=(0, 0, 0, None, None, 0))
-    return walk(*cut, discount, lam, behind).reshape(-1)[:length]
+    return walk(*known, behind).reshape(-1)[:length]
 
 
 def discounted(numbers: Float32[Array, "..."], discounts: Float32[Array, "..."]) -> Float32[Array, "..."]:
