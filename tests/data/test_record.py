@@ -1,5 +1,7 @@
 """The record refuses what is no trajectory, whoever makes it, and derives what was not given."""
 
+import json
+
 import numpy as np
 import pytest
 from made_trajectories import trajectory
@@ -135,3 +137,12 @@ def test_scores_are_added_to_a_copy_and_checked():
     assert set(scored.scores) == {"prm", "orm"}
     with pytest.raises(BadTrajectory, match="scores"):
         plain.with_scores("prm", [0.25], [0.0])
+
+
+def test_extra_may_be_nested_a_hundred_deep_and_no_deeper():
+    def nested(levels):
+        return {"more": json.loads("[" * (levels - 1) + "]" * (levels - 1))}
+
+    assert made(extra=nested(100)).extra == nested(100)
+    with pytest.raises(BadTrajectory, match="`extra` should be lists and objects nested at most 100 deep, got more"):
+        made(extra=nested(101))

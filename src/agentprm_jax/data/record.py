@@ -1,13 +1,14 @@
 """The Trajectory record: what happened in one episode, as validated immutable text and numbers."""
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 SCHEMA = "agentprm.trajectory/1"
+MOST_LEVELS = 100
+"""Lists and objects within each other that `extra` may hold, the same on every version of Python."""
 ROLES = ("system", "user", "assistant")
 ENDINGS = ("terminated", "truncated")
 ACTION_LOSS = "action_loss"
@@ -333,20 +334,16 @@ def _numbers(field: str, values: Sequence[Any]) -> tuple[float, ...]:
 
 def _json_object(field: str, value: dict[str, Any]) -> dict[str, Any]:
     """A copy of a JSON object that is not shared with the caller; refuses what JSON cannot hold exactly."""
-    try:
-        return _json_value(field, value)
-    except RecursionError as error:
-        raise too_deep(field) from error
+    return _json_value(field, value, field, MOST_LEVELS)
 
 
 def too_deep(field: str) -> BadTrajectory:
-    """The error of a value whose nesting Python cannot follow."""
-    got = f"more levels than Python follows in {sys.getrecursionlimit()} nested calls"
-    return BadTrajectory(field, "lists and objects nested less deep", got)
+    """The error of a value that is nested too deep."""
+    return BadTrajectory(field, f"lists and objects nested at most {MOST_LEVELS} deep", "more levels")
 
 
-def _json_value(field: str, value: Any) -> Any:
-    """A copy of a JSON value that is not shared with the caller; refuses what JSON cannot hold exactly."""
+def _json_value(field: str, value: Any, top: str, levels: int) -> Any:
+    """A copy of what stands at a field, within `top`, of which so many levels may follow."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
@@ -354,13 +351,15 @@ def _json_value(field: str, value: Any) -> Any:
         return value
     if isinstance(value, float):
         return _number(field, value)
-    if isinstance(value, list | tuple):
-        return [_json_value(f"{field}[{index}]", item) for index, item in enumerate(value)]
-    if not isinstance(value, dict):
+    if not isinstance(value, list | tuple | dict):
         raise BadTrajectory(field, "a JSON value", f"{value!r} ({type(value).__name__})")
+    if not levels:
+        raise too_deep(top)
+    if not isinstance(value, dict):
+        return [_json_value(f"{field}[{index}]", item, top, levels - 1) for index, item in enumerate(value)]
     for key in value:
         _check_text(f"{field} (a key)", key)
-    return {key: _json_value(f"{field}.{key}", item) for key, item in value.items()}
+    return {key: _json_value(f"{field}.{key}", item, top, levels - 1) for key, item in value.items()}
 
 
 def _count(number: int, noun: str) -> str:

@@ -176,9 +176,9 @@ def test_a_file_that_is_no_json_of_objects_is_refused_by_its_name(tmp_path, text
         read_format("agenteval", tmp_path / "some.json")
 
 
-@pytest.mark.parametrize("depth", [600, 900])
+@pytest.mark.parametrize("depth", [101, 600, 900])
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_row_nested_deeper_than_python_follows_is_refused_by_its_place_and_the_others_are_read(tmp_path, name, depth):
+def test_a_row_nested_too_deep_is_refused_by_its_place_and_the_others_are_read(tmp_path, name, depth):
     deep = json.loads("[" * depth + "]" * depth)
     path = put(tmp_path, name, [{**ROWS[name][0], "more": deep}, ROWS[name][0]])
     place = {"lines": "line 1", "array": "item 1", "folder": r"0\.json, item 1"}[FORMATS[name].container]
