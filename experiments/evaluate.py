@@ -253,14 +253,14 @@ def measure_parts(
     folder.mkdir(exist_ok=True)
     common = {"promises": [], "pool_tokens": 0, "beams": {}} | join_origins([origin_here()]) | whose
     files = {folder / f"{part}.json": measured for part, measured in parts.items()}
+    kept = []
     for file, measured in files.items():
-        if file.exists():
-            check_kept(file, common.get("inputs"))
-        else:
+        if not file.exists():
             fields = common | measured()
             write_evaluation(file, Evaluation(**fields, minutes=(time.monotonic() - start) / 60))
             start = time.monotonic()
-    write_evaluation(path, join_parts([check_kept(file, common.get("inputs")) for file in files]))
+        kept.append(check_kept(file, common.get("inputs")))
+    write_evaluation(path, join_parts(kept))
     shutil.rmtree(folder)
 
 

@@ -140,9 +140,7 @@ def _walk_tokens(
     """The advantages one token after the other, from what is handed from `behind`."""
 
     def backward(later: Array, token: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        reward, value, acting = _known(token)
-        advantage = jnp.where(acting, reward - value + later, 0.0)
-        return jnp.where(acting, discounted(value + discounted(advantage, lam), discount), later), advantage
+        return _pass_token(later, token, discount, lam)
 
     return jax.lax.scan(backward, behind, (rewards, values, acts), reverse=True)[1]
 
@@ -158,18 +156,19 @@ def _token_summary(
     """What a block hands to those before it with 0 behind it, and what a number behind it is multiplied with."""
 
     def backward(later: tuple[Array, Array], token: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
-        (reward, value, acting), (total, product) = _known(token), later
-        handed = discounted(value + discounted(reward - value + total, lam), discount)
-        kept = discounted(product, discount * lam)
-        return (jnp.where(acting, handed, total), jnp.where(acting, kept, product)), None
+        total, product = later
+        kept = jnp.where(token[2], discounted(product, discount * lam), product)
+        return (_pass_token(total, token, discount, lam)[0], kept), None
 
     return jax.lax.scan(backward, start, (rewards, values, acts), reverse=True)[0]
 
 
-def _known(token: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-    """Reward, value and mask of a token, 0 where it does not act."""
+def _pass_token(later: Array, token: tuple[Array, Array, Array], discount: Array, lam: Array) -> tuple[Array, Array]:
+    """What is handed to those before a token, and its advantage, from what later ones hand to it."""
     reward, value, acting = token
-    return jnp.where(acting, reward, 0.0), jnp.where(acting, value, 0.0), acting
+    reward, value = jnp.where(acting, reward, 0.0), jnp.where(acting, value, 0.0)
+    advantage = jnp.where(acting, reward - value + later, 0.0)
+    return jnp.where(acting, discounted(value + discounted(advantage, lam), discount), later), advantage
 
 
 def _start(number: int, like: Float32[Array, "0"]) -> Float32[Array, ""]:
