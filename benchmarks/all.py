@@ -68,7 +68,7 @@ class Finished(msgspec.Struct, frozen=True):
 
 BENCHMARKS = (
     Benchmark("gae", groups=("bench", "tpu")),
-    Benchmark("sampling", ("--models", "random", "smollm2"), groups=("torch",)),
+    Benchmark("sampling", ("--models", "random", "smollm2", "--batches", "32"), groups=("torch",)),
     Benchmark("search"),
     Benchmark("training", ("--workloads", "quickstart"), groups=("torch",)),
     Benchmark("quickstart_time"),
