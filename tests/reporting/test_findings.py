@@ -168,7 +168,8 @@ def test_every_figure_of_the_table_has_its_tasks_seeds_and_both_errors():
 def test_the_value_table_holds_references_beside_every_method():
     names = [row.method for row in findings().value_table().rows]
     bound = "other samples, same actions"
-    assert names == ["agentprm", "orm", "constant predictor", "step-index predictor", bound]
+    means = ["agentprm_mean_of_2", "orm_mean_of_2"]
+    assert names == ["agentprm", "orm", *means, "constant predictor", "step-index predictor", bound]
 
 
 def test_what_other_samples_tell_is_their_mean_after_the_same_actions_shrunk_towards_the_step_before():
@@ -198,6 +199,39 @@ def test_a_single_sample_of_each_task_has_no_others():
         same_actions_estimate(pool)
     alone = Measurements(pool, (1,), (), 0.7, (), np.ones(2), np.ones(2), reference=[(1, 1.0), (2, 0.0)])
     assert [row.kind for row in Findings(alone).value_table().rows] == ["control", "control"]
+
+
+def test_seeds_together_promise_their_mean_and_search_nothing():
+    found = findings()
+    (together,) = found.groups["agentprm_mean_of_2"]
+    for row, *singles in zip(together.promises, promises(1.0, 0), promises(1.0, 1), strict=True):
+        np.testing.assert_allclose(row, np.mean(singles, axis=0), rtol=1e-12)
+    table = found.search_table()
+    row = next(row for row in table.rows if row.method == "agentprm_mean_of_2")
+    assert row.estimates["bon_8"].n_seeds == 1
+    assert "beam_2x2" not in row.estimates
+    assert "mean over a method's PRMs" in table.caption
+    single, both = (next(r for r in table.rows if r.method == name).costs for name in ("agentprm", row.method))
+    assert both["bon_4"].tokens_scored == 2 * single["bon_4"].tokens_scored
+    held = [(c.a, c.b, c.metric) for c in found.comparisons() if c.a == row.method]
+    assert held == [(row.method, "agentprm", "BoN@4"), (row.method, "agentprm", "BoN@8")]
+    assert found.stage().tokens_scored == sum(
+        one.pool_tokens + sum(round(s.scored_tokens * len(s.outcomes)) for s in one.beams.values())
+        for one in found.measured.evaluations
+    )
+
+
+def test_a_bar_that_seeds_pass_together_says_what_one_reaches():
+    noisy = [promises(0.05, seed) for seed in range(12)]
+    one = findings().measured.evaluations[0]
+    evaluations = tuple(
+        msgspec.structs.replace(one, seed=seed, promises=rows, beams={}, training=None)
+        for seed, rows in enumerate(noisy)
+    )
+    found = Findings(dataclasses.replace(findings().measured, evaluations=evaluations))
+    detail = quickstart_bars(found)[1].detail
+    assert "(AgentPRM, mean of 12 seeds); the PRMs of one seed reach 0." in detail
+    assert found.metrics("agentprm_mean_of_12").step_auc(2).value > found.metrics("agentprm").step_auc(2).value
 
 
 def test_the_bars_on_ranking_say_what_can_be_reached():

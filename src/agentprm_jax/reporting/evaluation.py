@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float
 
+from agentprm_jax.reporting.methods import ensemble_name
 from agentprm_jax.reporting.provenance import Origin, join_origins
 from agentprm_jax.reporting.results import PrmTraining
 
@@ -139,6 +140,24 @@ def join_parts(parts: Sequence[Evaluation]) -> Evaluation:
         beams={size: search for part in parts for size, search in part.beams.items()},
         minutes=sum(part.minutes for part in parts),
         **join_origins(parts),
+    )
+
+
+def ensemble(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The scorer whose promise is the mean of those of one method's PRMs of all seeds, on the pool alone.
+
+    Args:
+        evaluations: of one method, each with promises for the same trajectories.
+    """
+    rows = zip(*(one.promise_rows for one in evaluations), strict=True)
+    return Evaluation(
+        method=ensemble_name(evaluations[0].method, len(evaluations)),
+        seed=0,
+        promises=[np.mean(row, axis=0).tolist() for row in rows],
+        pool_tokens=sum(one.pool_tokens for one in evaluations),
+        beams={},
+        initial_value=float(np.mean([one.initial_value for one in evaluations])),
+        **join_origins(evaluations),
     )
 
 

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from agentprm_jax.data.trajectory import Trajectory
 from agentprm_jax.numerics.best_of_n import best_of_n_curve
 from agentprm_jax.reporting.controls import CONTROLS
-from agentprm_jax.reporting.evaluation import Evaluation, by_method
+from agentprm_jax.reporting.evaluation import Evaluation, by_method, ensemble
 from agentprm_jax.reporting.formatting import describe_comparison
+from agentprm_jax.reporting.methods import ensemble_name
 from agentprm_jax.reporting.paths import choose_examples
 from agentprm_jax.reporting.pool import Pool
 from agentprm_jax.reporting.prm_training import describe_form
@@ -30,6 +31,7 @@ METHODS = (*AGENTPRM, "agentprm_no_la", "pvm", "orm")
 RANDOM_BEAMS = ("random_beam", "random_beam_finished_first")
 UNTRAINED = "greedy_before_sft"
 AUC_STEPS = (0, 1, 2, 3)
+ENSEMBLE_CAPTION = " Mean of seeds: the promise is the mean over a method's PRMs, all of which read the samples."
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Findings:
         self.groups = by_method(measured.evaluations)
         self.methods = [name for name in METHODS if name in self.groups]
         self.methods += [name for name in self.groups if name not in (*METHODS, *RANDOM_BEAMS)]
+        self.ensembles = [one.method for one in self._form_ensembles()]
         self.subject = next((name for name in AGENTPRM if name in self.groups), AGENTPRM[0])
         self.columns = [f"bon_{n}" for n in measured.sizes] + [f"beam_{size}" for size in measured.beams]
         self._cells: dict[tuple[str, str], Float[np.ndarray, "seed task"]] = {}
@@ -96,9 +99,14 @@ class Findings:
         untrained = [] if self.measured.untrained is None else [UNTRAINED]
         return ["greedy", *untrained, *CONTROLS, *(name for name in RANDOM_BEAMS if name in self.groups)]
 
+    @property
+    def scorers(self) -> list[str]:
+        """Rows that judge by promises: the methods, and below them the means over each one's seeds."""
+        return [*self.methods, *self.ensembles]
+
     def search_table(self) -> Table:
         """Mean outcome of what each method chooses, Best-of-N and beams side by side, controls and bounds below."""
-        kinds: dict[str, RowKind] = {name: "method" for name in self.methods}
+        kinds: dict[str, RowKind] = {name: "method" for name in self.scorers}
         kinds |= {name: "control" for name in self.controls}
         kinds |= {"oracle": "bound", "expert": "bound"}
         return Table(
@@ -106,7 +114,7 @@ class Findings:
             caption=(
                 f"Mean outcome on {len(self.measured.pool.tasks)} held-out tasks. BoN@N: unbiased estimate over all "
                 f"subsets of {self.measured.pool.shape[1]} samples; beam @NxM: N nodes, M candidates each at "
-                f"temperature {self.measured.beam_temperature:g}."
+                f"temperature {self.measured.beam_temperature:g}.{ENSEMBLE_CAPTION if self.ensembles else ''}"
             ),
             columns=tuple(_search_column(key) for key in self.columns),
             rows=tuple(self._row(name, kind) for name, kind in kinds.items()),
@@ -138,7 +146,7 @@ class Findings:
             ),
             columns=tuple(columns),
             rows=(
-                *(self._value_row(name, self.metrics(name), note=self._form(name)) for name in self.methods),
+                *(self._value_row(name, self.metrics(name), note=self._form(name)) for name in self.scorers),
                 *references,
                 *self._bounds(),
             ),
@@ -179,6 +187,8 @@ class Findings:
     def comparisons(self) -> tuple[Comparison, ...]:
         """AgentPRM against every other method, greedy and the best control: at each column, and on the mean over beams.
 
+        Last comes the mean over its seeds against the seeds themselves.
+
         The best control is chosen on the very tasks of the comparison, which favours it.
         """
         beams = [column for column in self.columns if column.startswith("beam_")]
@@ -190,6 +200,8 @@ class Findings:
             (best, *column) for column in columns if (best := self.best_control(column[0])) not in (None, "greedy")
         ]
         found = [self.compare(self.subject, other, keys, title) for other, keys, title in pairs]
+        together = [name for name in self.ensembles if name == ensemble_name(self.subject, self._seeds(self.subject))]
+        found += [self.compare(name, self.subject, keys, title) for name in together for keys, title in columns]
         return tuple(comparison for comparison in found if comparison is not None)
 
     def best_control(self, columns: Sequence[str]) -> str | None:
@@ -239,11 +251,21 @@ class Findings:
         found += [self.compare(self.subject, other, beams, "mean over beams") for other in ("orm", "pvm")]
         return " ".join(describe_comparison(comparison) for comparison in found if comparison is not None)
 
+    def _seeds(self, method: str) -> int:
+        return len(self.groups.get(method, []))
+
+    def _form_ensembles(self) -> list[Evaluation]:
+        """Adds to the groups the mean over the seeds of every method that has several."""
+        several = [self.groups[name] for name in self.methods if self._seeds(name) > 1]
+        found = [ensemble(group) for group in several if all(one.promises for one in group)]
+        self.groups |= {one.method: [one] for one in found}
+        return found
+
     def _fill_best_of_n(self) -> None:
         pool, sizes = self.measured.pool, self.measured.sizes
         scores = {name: [control(pool)] for name, control in CONTROLS.items()}
         scores["oracle"] = [pool.outcomes]
-        for name in self.methods:
+        for name in self.scorers:
             scores[name] = [pool.table([row[-1] for row in e.promises]) for e in self.groups[name] if e.promises]
         for name, tables in scores.items():
             if not tables:

@@ -48,6 +48,7 @@ METHODS: dict[str, MethodStyle] = {
     "rft": MethodStyle("RFT", MUTED, "solid", ""),
 }
 
+_MEAN_OF = "_mean_of_"
 _SPARE_COLOURS = ("#6f6bd1", "#a8851a", "#0c93a8", "#c2506b", "#5f8f2f", "#8a6bb0")
 _SPARE_MARKERS = ("P", "X", "v", "<", ">", "p")
 
@@ -57,10 +58,17 @@ def method_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
+def ensemble_name(method: str, seeds: int) -> str:
+    """The name of the scorer whose promise is the mean of those of a method's PRMs of so many seeds."""
+    return f"{method}{_MEAN_OF}{seeds}"
+
+
 def method_label(name: str) -> str:
-    """What readers see: the label from METHODS, or the name itself."""
-    known = METHODS.get(method_key(name))
-    return known.label if known else name
+    """What readers see: the label from METHODS, or the name itself; that of an ensemble says of what it is the mean."""
+    method, _, seeds = name.partition(_MEAN_OF)
+    known = METHODS.get(method_key(method))
+    label = known.label if known else method
+    return f"{label}, mean of {seeds} seeds" if seeds else label
 
 
 def method_styles(names: Iterable[str]) -> dict[str, MethodStyle]:

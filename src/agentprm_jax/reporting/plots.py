@@ -117,7 +117,7 @@ def beam_bars(table: Table, columns: Sequence[str] | None = None) -> Figure:
     """
     keys = list(columns) if columns is not None else [column.key for column in table.columns]
     titles = {column.key: column.title for column in table.columns}
-    methods = [row for row in table.rows if row.kind == "method"]
+    methods = [row for row in table.rows if row.kind == "method" and any(key in row.estimates for key in keys)]
     others = [row for row in table.rows if row.kind != "method"]
     styles = method_styles(row.method for row in table.rows)
     width = 0.8 / max(len(methods), 1)
