@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentprm_jax.scoring.base import ConversationScorer, Scorer, StepScores
+    from agentprm_jax.scoring.mean_scorer import MeanScorer
     from agentprm_jax.scoring.prm import Prm
     from agentprm_jax.scoring.random_scorer import RandomScorer
 
-__all__ = ["ConversationScorer", "Prm", "RandomScorer", "Scorer", "StepScores"]
+__all__ = ["ConversationScorer", "MeanScorer", "Prm", "RandomScorer", "Scorer", "StepScores"]
 
 _MODULE_OF = {
     "ConversationScorer": "base",
+    "MeanScorer": "mean_scorer",
     "Prm": "prm",
     "RandomScorer": "random_scorer",
     "Scorer": "base",
