@@ -7,11 +7,16 @@ and looks up, so that (3, 4) is before it and (4, 5) to its right.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 # Tests compile far more than they run: what they and the processes that they start compile is not optimised.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# What one of them has compiled, the others read: it is kept by its program, its flags and the version of JAX.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 @pytest.fixture

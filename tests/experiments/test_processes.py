@@ -46,7 +46,7 @@ def inputs(tmp_path_factory):
 def alone(inputs, tmp_path_factory):
     """The folder of a run of one process with eight devices."""
     folder = tmp_path_factory.mktemp("alone")
-    process = start(command(inputs, folder / "run", *on((2, 2, 2))), folder / "log", environment(inputs, 8))
+    process = start(command(inputs, folder / "run", *on((2, 2, 2))), folder / "log", environment(8))
     assert process.wait(DEADLINE) == 0, (folder / "log").read_text()
     return folder / "run"
 
@@ -69,7 +69,7 @@ def two_processes(inputs, folder, line):
     """Starts a command line as two processes of four devices each; gives them and their logs, in the folder."""
     others = ["--distributed.coordinator", f"127.0.0.1:{free_port()}", "--distributed.processes", "2"]
     logs = [folder / f"log{number}" for number in (0, 1)]
-    variables = environment(inputs, 4) | {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
+    variables = environment(4) | {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
     return [
         start([*line, *others, "--distributed.process", str(number)], log, variables) for number, log in enumerate(logs)
     ], logs
@@ -146,7 +146,7 @@ def test_two_processes_train_adapters_and_actors_as_one_does(inputs, tmp_path, s
         return command(inputs, output, *on((2, 2, 2)), "--lora.rank", rank, script=SCRIPT.with_name(script))
 
     one, other = tmp_path / "one", tmp_path / "other"
-    process = start(line(one), tmp_path / "log", environment(inputs, 8))
+    process = start(line(one), tmp_path / "log", environment(8))
     assert process.wait(DEADLINE) == 0, (tmp_path / "log").read_text()
     assert wait(*two_processes(inputs, tmp_path, line(other))) == [0, 0]
     assert_same_training(one, other)
@@ -205,7 +205,7 @@ def test_a_signal_to_one_of_two_processes_saves_one_step_and_a_process_alone_goe
     step = len(metrics(output))
     assert 3 <= step < 20
     assert f"the state is saved in {output / 'checkpoints' / str(step)}" in first
-    rest = start(command(inputs, output, *on((1, 1, 1))), tmp_path / "rest", environment(inputs))
+    rest = start(command(inputs, output, *on((1, 1, 1))), tmp_path / "rest", environment())
     assert rest.wait(DEADLINE) == 0, (tmp_path / "rest").read_text()
     assert_same_run(alone, output)
 
@@ -249,7 +249,7 @@ def test_the_library_scores_in_two_processes_of_four_devices_as_in_one_of_eight(
     meshes = ["2", "2", "2", "1", "1", "8"]
     given = [SCORING, "--prm", alone / "model", "--trajectories", inputs / "trajectories.jsonl", "--meshes", *meshes]
     line = [sys.executable, *map(str, given)]
-    process = start(line, tmp_path / "log", environment(inputs, 8))
+    process = start(line, tmp_path / "log", environment(8))
     assert process.wait(DEADLINE) == 0, (tmp_path / "log").read_text()
     expected = printed(tmp_path / "log")
     processes, logs = two_processes(inputs, tmp_path, line)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_runs import command, environment, make_inputs, metrics, newest_checkpoint, reported, start
 
-KILLS, STEPS, EVERY = 20, 1000, 10
+KILLS, STEPS, EVERY = 20, 500, 5
 DEADLINE = 400
 LOOP = ["--loop.steps", STEPS, "--loop.checkpoint-every", EVERY]
 
@@ -22,7 +22,7 @@ def inputs(tmp_path_factory):
 def left_alone(inputs, tmp_path_factory):
     """The folder of a run that nobody disturbs."""
     folder = tmp_path_factory.mktemp("left_alone")
-    process = start(command(inputs, folder / "run", *LOOP), folder / "log", environment(inputs))
+    process = start(command(inputs, folder / "run", *LOOP), folder / "log", environment())
     assert process.wait(DEADLINE) == 0, (folder / "log").read_text()
     return folder / "run"
 
@@ -55,12 +55,12 @@ def test_twenty_kills_at_random_moments_change_nothing_and_cost_only_what_was_af
     output, log, rng = tmp_path / "run", tmp_path / "log", np.random.default_rng(4)
     reached, startup = [], 0.0
     for kill in range(KILLS):
-        process = start(command(inputs, output, *LOOP), log, environment(inputs))
+        process = start(command(inputs, output, *LOOP), log, environment())
         if kill % 4 == 3:
             wait_for_first_update(process, log, rng.uniform(0, startup))  # while it starts, restores or compiles
         else:
             startup = wait_for_first_update(process, log)
-            wait_for_updates(process, output, int(rng.integers(0, 60)))
+            wait_for_updates(process, output, int(rng.integers(0, 30)))
             time.sleep(rng.uniform(0, 0.03))  # in the middle of an update, a report or a checkpoint
         assert process.poll() is None, log.read_text()
         process.send_signal(signal.SIGKILL)
@@ -74,7 +74,7 @@ def test_twenty_kills_at_random_moments_change_nothing_and_cost_only_what_was_af
     assert (
         len(set(reached)) > KILLS // 3
     )  # most sessions were killed later than the one before, and some while starting
-    process = start(command(inputs, output, *LOOP), log, environment(inputs))
+    process = start(command(inputs, output, *LOOP), log, environment())
     assert process.wait(DEADLINE) == 0, log.read_text()
     assert_same_end(left_alone, output)
 
@@ -84,7 +84,7 @@ def test_a_run_that_is_asked_to_stop_saves_exits_with_75_in_seconds_and_goes_on_
     inputs, left_alone, tmp_path
 ):
     output, log = tmp_path / "run", tmp_path / "log"
-    process = start(command(inputs, output, *LOOP), log, environment(inputs))
+    process = start(command(inputs, output, *LOOP), log, environment())
     wait_for_first_update(process, log)
     wait_for_updates(process, output, 33)
     process.send_signal(signal.SIGTERM)
@@ -93,6 +93,6 @@ def test_a_run_that_is_asked_to_stop_saves_exits_with_75_in_seconds_and_goes_on_
     assert time.monotonic() - begun < 15  # half of the shortest grace time of preemptible machines, 30 seconds
     assert "Traceback" not in log.read_text()
     assert newest_checkpoint(output) == reported(output) > 33
-    process = start(command(inputs, output, *LOOP), log, environment(inputs))
+    process = start(command(inputs, output, *LOOP), log, environment())
     assert process.wait(DEADLINE) == 0, log.read_text()
     assert_same_end(left_alone, output)

@@ -78,14 +78,9 @@ def command(inputs, output, *more, script=SCRIPT):
     return [sys.executable, str(script), *flat, *(str(part) for part in more)]
 
 
-def environment(inputs, devices=1):
-    """Variables of a process with so many fake devices; programs are compiled once for all of them."""
-    return os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_COMPILATION_CACHE_DIR": str(inputs / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+def environment(devices=1):
+    """Variables of a process with so many fake devices."""
+    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
 
 
 def start(line, log, variables):
