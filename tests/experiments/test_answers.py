@@ -56,7 +56,7 @@ def test_what_is_refused_before_anything_is_made_can_be_corrected_and_then_says_
         words = given | {name: tmp_path / wrong}
         assert wrong in answer(script, *(word for pair in words.items() for word in pair), *rest)
     words = (word for pair in given.items() for word in pair)
-    done = started(script, *words, *rest, env=environment(tmp_path))
+    done = started(script, *words, *rest, env=environment())
     assert done.returncode == 0
     padding = json.loads((tmp_path / "x" / "stage.json").read_text())["padding"]
     assert f"rows of 32 tokens, {padding:.1%} padding" in done.stderr

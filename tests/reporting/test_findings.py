@@ -213,15 +213,18 @@ def test_seeds_together_promise_their_mean_and_search_nothing():
     assert "mean over a method's PRMs" in table.caption
     single, both = (next(r for r in table.rows if r.method == name).costs for name in ("agentprm", row.method))
     assert both["bon_4"].tokens_scored == 2 * single["bon_4"].tokens_scored
-    held = [(c.a, c.b, c.metric) for c in found.comparisons() if c.a == row.method]
-    assert held == [(row.method, "agentprm", "BoN@4"), (row.method, "agentprm", "BoN@8")]
+    held = [c for c in found.comparisons() if c.a == row.method]
+    assert [(c.b, c.metric) for c in held] == [
+        (other, metric) for other in ("agentprm", "orm_mean_of_2") for metric in ("BoN@4", "BoN@8")
+    ]
+    assert {c.difference.n_seeds for c in held} == {1}
     assert found.stage().tokens_scored == sum(
         one.pool_tokens + sum(round(s.scored_tokens * len(s.outcomes)) for s in one.beams.values())
         for one in found.measured.evaluations
     )
 
 
-def test_a_bar_that_seeds_pass_together_says_what_one_reaches():
+def test_a_bar_is_about_one_prm_and_says_what_its_seeds_reach_together():
     noisy = [promises(0.05, seed) for seed in range(12)]
     one = findings().measured.evaluations[0]
     evaluations = tuple(
@@ -229,9 +232,12 @@ def test_a_bar_that_seeds_pass_together_says_what_one_reaches():
         for seed, rows in enumerate(noisy)
     )
     found = Findings(dataclasses.replace(findings().measured, evaluations=evaluations))
-    detail = quickstart_bars(found)[1].detail
-    assert "(AgentPRM, mean of 12 seeds); the PRMs of one seed reach 0." in detail
-    assert found.metrics("agentprm_mean_of_12").step_auc(2).value > found.metrics("agentprm").step_auc(2).value
+    alone, together = (found.metrics(name).step_auc(2).value for name in ("agentprm", "agentprm_mean_of_12"))
+    assert alone < 0.75 <= together
+    bar = quickstart_bars(found)[1]
+    assert not bar.passed
+    assert bar.detail.startswith(f"{alone:.3f}")
+    assert f"(AgentPRM); together {together:.3f}" in bar.detail
 
 
 def test_the_bars_on_ranking_say_what_can_be_reached():

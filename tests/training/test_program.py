@@ -1,4 +1,5 @@
 import io
+import os
 import json
 import pathlib
 import re
@@ -52,7 +53,8 @@ def run(program, output, batches=None, *, seed=0, shown=None, **options):
 
 def started(script, output):
     command = [sys.executable, str(FOLDER / script), str(output)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    compiling = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # the bits must not depend on who compiled
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=compiling)
 
 
 def on_host(tree):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -49,26 +49,25 @@ def _ranking(findings: Findings) -> Iterator[Check]:
         ),
     ):
         name = f"{title}: the best PRM has at least {bar:.2f}"
-        estimates = {method: figure(findings.metrics(method)) for method in findings.scorers}
+        estimates = {method: figure(findings.metrics(method)) for method in findings.methods}
         found = {method: estimate for method, estimate in estimates.items() if estimate is not None}
         if not found:
             yield Check(name=name, passed=False, detail="too few tasks have samples that differ in outcome")
             continue
         best = max(found, key=lambda method: found[method].value)
-        detail = f"{_named(best, found)}{_alone(findings, best, found)}{_reachable(findings, figure)}"
+        detail = f"{_named(best, found[best])}{_together(findings, figure)}{_reachable(findings, figure)}"
         yield Check(name=name, passed=found[best].value >= bar, detail=detail)
 
 
-def _named(method: str, found: Mapping[str, Estimate]) -> str:
-    return f"{_with_stderr(found[method])} ({method_label(method)})"
+def _named(method: str, estimate: Estimate) -> str:
+    return f"{_with_stderr(estimate)} ({method_label(method)})"
 
 
-def _alone(findings: Findings, best: str, found: Mapping[str, Estimate]) -> str:
-    """What the best PRM of one seed reaches, where several together are the best."""
-    if best not in findings.ensembles:
-        return ""
-    single = max((name for name in findings.methods if name in found), key=lambda name: found[name].value)
-    return f"; the PRMs of one seed reach {_named(single, found)}"
+def _together(findings: Findings, figure: Callable[[ValueMetrics], Estimate | None]) -> str:
+    """What the best mean over seeds gives; the bar is about one PRM."""
+    found = {name: figure(findings.metrics(name)) for name in findings.ensembles}
+    best = max(((one.value, name, one) for name, one in found.items() if one is not None), default=None)
+    return "" if best is None else f"; together {_named(*best[1:])}"
 
 
 def _reachable(findings: Findings, figure: Callable[[ValueMetrics], Estimate | None]) -> str:

@@ -175,19 +175,20 @@ class Findings:
     def compare(self, a: str, b: str, columns: Sequence[str], title: str) -> Comparison | None:
         """Paired bootstrap of `a` minus `b` on the mean over `columns`; None where one of them was not measured.
 
-        The seeds of a control are not those of PRMs: what it gets is the mean over them.
+        The seeds of a control are not those of PRMs, and a mean over seeds has none: what is held against them is the
+        mean over the other's.
         """
         if not columns or not all(self.has(a, column) and self.has(b, column) for column in columns):
             return None
         left = np.mean([self.outcomes(a, column) for column in columns], axis=0)
         right = np.mean([self.outcomes(b, column) for column in columns], axis=0)
-        right = right.mean(axis=0) if b in self.controls else right
+        right = right.mean(axis=0) if b in self.controls or a in self.ensembles else right
         return Comparison(metric=title, a=a, b=b, difference=paired_bootstrap(left, right, seed=0))
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """AgentPRM against every other method, greedy and the best control: at each column, and on the mean over beams.
 
-        Last comes the mean over its seeds against the seeds themselves.
+        Last comes the mean over its seeds against each of the seeds, and against those of the other methods.
 
         The best control is chosen on the very tasks of the comparison, which favours it.
         """
@@ -200,8 +201,10 @@ class Findings:
             (best, *column) for column in columns if (best := self.best_control(column[0])) not in (None, "greedy")
         ]
         found = [self.compare(self.subject, other, keys, title) for other, keys, title in pairs]
-        together = [name for name in self.ensembles if name == ensemble_name(self.subject, self._seeds(self.subject))]
-        found += [self.compare(name, self.subject, keys, title) for name in together for keys, title in columns]
+        together = ensemble_name(self.subject, self._seeds(self.subject))
+        others = [self.subject, *(name for name in self.ensembles if name != together)]
+        if together in self.ensembles:
+            found += [self.compare(together, other, keys, title) for other in others for keys, title in columns]
         return tuple(comparison for comparison in found if comparison is not None)
 
     def best_control(self, columns: Sequence[str]) -> str | None:
