@@ -82,6 +82,13 @@ def test_a_missing_an_unknown_and_a_misshapen_tensor_are_named(written):
         load_pretrained(written(lambda tensors: tensors | {name: tensors[name].T.copy()}))
 
 
+def test_a_tensor_that_stands_there_twice_is_named(written):
+    path = written()
+    path.write_bytes(path.read_bytes().replace(b"blk.1.ffn_up.weight", b"blk.0.ffn_up.weight"))
+    with pytest.raises(CheckpointFormatError, match=r"model\.gguf.*duplicated tensor.*blk\.0\.ffn_up\.weight"):
+        load_pretrained(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
