@@ -93,6 +93,26 @@ def test_a_long_row_under_vmap_is_the_row_of_the_whole():
     np.testing.assert_allclose(mapped, whole, rtol=1e-5, atol=1e-5)
 
 
+def test_token_gae_of_a_long_packed_row_is_gae_of_its_action_tokens_also_under_vmap_and_its_gradient_too():
+    rng = np.random.default_rng(1)
+    mask = rng.random((2, 3000)) < 0.3
+    rewards, values = rng.normal(size=(2, 2, 3000)).astype(np.float32)
+    discounts = np.where(rng.random((2, 3000)) < 0.02, 0, 0.99).astype(np.float32)
+    of_row = jax.jit(jax.vmap(lambda *row: token_gae(*row[:3], gamma=row[3], lam=0.95)))
+    advantages = np.asarray(of_row(rewards, values, mask, discounts))
+    weights = rng.normal(size=mask.shape).astype(np.float32)
+    by_rewards = jax.jit(jax.grad(lambda given: jnp.sum(weights * of_row(given, values, mask, discounts))))(rewards)
+    for row, acts in enumerate(mask):
+        parts = (rewards[row, acts][None], np.append(values[row, acts], 0)[None], discounts[row, acts][None])
+        np.testing.assert_allclose(advantages[row, acts], loop(*parts, 0.95)[0], **SCALED)
+        # The transposed recursion runs forwards: g_t = w_t + lam * gamma_{t-1} * g_{t-1}.
+        gradient, expected = 0.0, []
+        for weight, decay in zip(weights[row, acts], np.append(0, discounts[row, acts][:-1]), strict=True):
+            expected.append(gradient := weight + 0.95 * decay * gradient)
+        np.testing.assert_allclose(by_rewards[row, acts], expected, **SCALED)
+        assert not np.asarray(by_rewards)[row, ~acts].any()
+
+
 def test_token_gae_of_a_long_conversation_is_gae_of_its_action_tokens():
     rng = np.random.default_rng(0)
     mask = rng.random(4000) < 0.3

@@ -1,5 +1,8 @@
 """Sums that decay with every step: the recursion behind advantages, walked from the end or as a matrix product."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,26 +39,27 @@ def token_advantages(
     rewards: Float32[Array, " t"],
     values: Float32[Array, " t"],
     acts: Bool[Array, " t"],
-    discount: Float32[Array, ""],
+    discounts: Float32[Array, "*t"],
     lam: Float32[Array, ""],
 ) -> Float32[Array, " t"]:
-    """A_t = rewards_t - values_t + H_{t+1} where a token acts and 0 elsewhere, from the end, behind which H is 0.
+    """A_t = rewards_t - values_t + discounts_t * H_{t+1} where a token acts, else 0, from the end, behind which H is 0.
 
-    H_t = discount * (values_t + lam * A_t) is what an acting token hands to those before it; all others pass it on, and
-    what stands at them counts nowhere. A long row is cut into blocks, as in `decayed_sums`.
+    H_t = values_t + lam * A_t is what an acting token hands to those before it; all others pass it on, and what stands
+    at them counts nowhere. One discount is that of every token. A long row is cut into blocks, as in `decayed_sums`.
     """
     length = rewards.shape[0]
-    like = (rewards[:0] + values[:0]) * (discount * lam) + acts[:0]
+    given = (rewards, values, acts, discounts)
+    like = (rewards[:0] + values[:0]) * (discounts[:0] if discounts.ndim else discounts) * lam + acts[:0]
     if length <= LONGEST_WALK:
-        return _walk_tokens(rewards, values, acts, discount, lam, _start(0, like))
+        return _walk_tokens(*given, lam, _start(0, like))
     padding = (0, -length % BLOCK)
-    blocks = [jnp.pad(array, padding).reshape(-1, BLOCK) for array in (rewards, values, acts)]
-    known = (blocks[0], blocks[1], blocks[2], discount, lam)
+    blocks = [jnp.pad(array, padding).reshape(-1, BLOCK) if array.ndim else array for array in given]
+    axes = tuple(0 if array.ndim else None for array in given)
     start = (_start(0, like), _start(1, like))
-    sums, products = jax.vmap(_token_summary, in_axes=(0, 0, 0, None, None, None))(*known, start)
+    sums, products = jax.vmap(_token_summary, in_axes=(*axes, None, None))(*blocks, lam, start)
     behind = jnp.append(decayed_sums(sums, products, jnp.float32(1))[1:], 0.0)
-    walk = jax.vmap(_walk_tokens, in_axes=(0, 0, 0, None, None, 0))
-    return walk(*known, behind).reshape(-1)[:length]
+    walk = jax.vmap(_walk_tokens, in_axes=(*axes, None, 0))
+    return walk(*blocks, lam, behind).reshape(-1)[:length]
 
 
 def discounted(numbers: Float32[Array, "..."], discounts: Float32[Array, "..."]) -> Float32[Array, "..."]:
@@ -133,42 +137,58 @@ def _walk_tokens(
     rewards: Float32[Array, " t"],
     values: Float32[Array, " t"],
     acts: Bool[Array, " t"],
-    discount: Float32[Array, ""],
+    discounts: Float32[Array, "*t"],
     lam: Float32[Array, ""],
     behind: Float32[Array, ""],
 ) -> Float32[Array, " t"]:
     """The advantages one token after the other, from what is handed from `behind`."""
 
-    def backward(later: Array, token: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        return _pass_token(later, token, discount, lam)
+    def backward(later: Array, token: _Token) -> tuple[Array, Array]:
+        return _pass_token(later, token, lam)
 
-    return jax.lax.scan(backward, behind, (rewards, values, acts), reverse=True)[1]
+    return _from_the_end(backward, behind, (rewards, values, acts), discounts)[1]
 
 
 def _token_summary(
     rewards: Float32[Array, " t"],
     values: Float32[Array, " t"],
     acts: Bool[Array, " t"],
-    discount: Float32[Array, ""],
+    discounts: Float32[Array, "*t"],
     lam: Float32[Array, ""],
     start: tuple[Float32[Array, ""], Float32[Array, ""]],
 ) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
     """What a block hands to those before it with 0 behind it, and what a number behind it is multiplied with."""
 
-    def backward(later: tuple[Array, Array], token: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], None]:
+    def backward(later: tuple[Array, Array], token: _Token) -> tuple[tuple[Array, Array], None]:
         total, product = later
-        kept = jnp.where(token[2], discounted(product, discount * lam), product)
-        return (_pass_token(total, token, discount, lam)[0], kept), None
+        kept = jnp.where(token.acting, discounted(product, token.discount * lam), product)
+        return (_pass_token(total, token, lam)[0], kept), None
 
-    return jax.lax.scan(backward, start, (rewards, values, acts), reverse=True)[0]
+    return _from_the_end(backward, start, (rewards, values, acts), discounts)[0]
 
 
-def _pass_token(later: Array, token: tuple[Array, Array, Array], discount: Array, lam: Array) -> tuple[Array, Array]:
+class _Token(NamedTuple):
+    """What stands at one token."""
+
+    reward: Array
+    value: Array
+    acting: Array
+    discount: Array
+
+
+def _from_the_end(backward: Callable, start: Any, tokens: tuple[Array, Array, Array], discounts: Array) -> Any:
+    """Scans the tokens from the last one; a single discount is not read anew at each."""
+    if discounts.ndim:
+        return jax.lax.scan(backward, start, _Token(*tokens, discounts), reverse=True)
+    return jax.lax.scan(lambda later, token: backward(later, _Token(*token, discounts)), start, tokens, reverse=True)
+
+
+def _pass_token(later: Array, token: _Token, lam: Array) -> tuple[Array, Array]:
     """What is handed to those before a token, and its advantage, from what later ones hand to it."""
-    reward, value, acting = token
-    reward, value = jnp.where(acting, reward, 0.0), jnp.where(acting, value, 0.0)
-    advantage = jnp.where(acting, reward - value + later, 0.0)
-    return jnp.where(acting, discounted(value + discounted(advantage, lam), discount), later), advantage
+    acting = token.acting
+    reward, value = jnp.where(acting, token.reward, 0.0), jnp.where(acting, token.value, 0.0)
+    advantage = jnp.where(acting, reward - value + discounted(later, token.discount), 0.0)
+    return jnp.where(acting, value + discounted(advantage, lam), later), advantage
 
 
 def _start(number: int, like: Float32[Array, "0"]) -> Float32[Array, ""]:

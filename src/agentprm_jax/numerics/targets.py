@@ -100,12 +100,12 @@ def trajectory_token_gae(
     rewards: Float[Array, " t"],
     values: Float[Array, " t"],
     action_mask: Bool[Array, " t"],
-    gamma: float | Float[Array, ""],
+    gamma: float | Float[Array, "*t"],
     lam: float | Float[Array, ""],
 ) -> Float32[Array, " t"]:
-    """Generalised advantage estimates of one conversation's action tokens; `token_gae` is the same for any number.
+    """Generalised advantage estimates of one row's action tokens; `token_gae` is the same for any number of rows.
 
-    An action token hands H_t = gamma * (V_t + lam * A_t) to what stands before it, and A_t = r_t - V_t + H of the next
+    An action token hands H_t = V_t + lam * A_t to what stands before it, and A_t = r_t - V_t + gamma_t * H of the next
     action token, so H obeys a recursion of its own, which observation tokens pass on unchanged.
     """
     return token_advantages(
@@ -118,7 +118,7 @@ def token_gae(
     values: Float[Array, "*b t"],
     action_mask: Bool[Array, "*b t"],
     *,
-    gamma: float | Float[Array, ""],
+    gamma: float | Float[Array, "*b t"],
     lam: float | Float[Array, ""],
 ) -> Float32[Array, "*b t"]:
     """Generalised advantage estimates of the tokens of actions, between which tokens of observations stand.
@@ -132,7 +132,9 @@ def token_gae(
         rewards: reward of each action token.
         values: value of the state before each action token.
         action_mask: True at the tokens of actions.
-        gamma: discount from one action token to the next, in [0, 1].
+        gamma: discount from one action token to the next, in [0, 1]. Or that of each token, [*b, t], for rows that
+            several conversations are packed into: 0 at the last action token of each, so that nothing behind it, not
+            even NaN, reaches it.
         lam: lambda, in [0, 1].
 
     Returns:
@@ -148,10 +150,11 @@ def token_gae(
     require_shape("token_gae", "values", values, shape)
     require_shape("token_gae", "action_mask", action_mask, shape)
 
-    def estimate(rewards: Array, values: Array, action_mask: Array) -> Array:
-        return trajectory_token_gae(rewards, values, action_mask, gamma, lam)
-
-    return _for_each_row(estimate, len(shape) - 1)(as_float32(rewards), as_float32(values), present(action_mask))
+    given, discounts = (as_float32(rewards), as_float32(values), present(action_mask)), as_float32(gamma)
+    if discounts.ndim == 0:
+        return _for_each_row(lambda *row: trajectory_token_gae(*row, discounts, lam), len(shape) - 1)(*given)
+    require_shape("token_gae", "gamma", discounts, shape)
+    return _for_each_row(lambda *row: trajectory_token_gae(*row, lam), len(shape) - 1)(*given, discounts)
 
 
 def _for_each_row(function: Callable[..., Array], axes: int) -> Callable[..., Array]:
