@@ -176,9 +176,9 @@ def run(benchmark: Benchmark, log: Path) -> int:
 
 
 def summary(goals: Sequence[Goal]) -> str:
-    """`5 pass, 2 miss, 1 undecided, 1 not measured.`"""
+    """`5 pass, 2 miss, 1 miss (undecided), 1 not measured.`"""
     counts = Counter(goal.verdict for goal in goals)
-    return ", ".join(f"{count} {verdict.strip('*')}" for verdict, count in counts.items()) + "."
+    return ", ".join(f"{count} {verdict.replace('*', '')}" for verdict, count in counts.items()) + "."
 
 
 def needed_groups(benchmarks: Sequence[Benchmark]) -> list[str]:

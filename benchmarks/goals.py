@@ -18,7 +18,7 @@ from agentprm_jax.reporting.formatting import MISSING
 RUNS = Path("runs/benchmarks")
 """Folder of the folders that benchmarks write into, by default."""
 FILE = "goals.json"
-Verdict = Literal["pass", "**miss**", "undecided", "not measured"]
+Verdict = Literal["pass", "**miss**", "**miss** (undecided)", "not measured"]
 Side = Literal["at least", "at most", "more than"]
 HEADER = ("", "benchmark", "goal", "measured")
 
@@ -47,12 +47,12 @@ class Goal(msgspec.Struct, frozen=True):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the whole interval lies on the right side, on the wrong one, or on both."""
+        """Whether the whole interval lies on the right side; an undecided miss has an end there."""
         if self.value is None:
             return "not measured"
         ends = [self.value if end is None else end for end in (self.low, self.high)]
         met = [self._met(end) for end in ends]
-        return "pass" if all(met) else "undecided" if any(met) else "**miss**"
+        return "pass" if all(met) else "**miss** (undecided)" if any(met) else "**miss**"
 
     @property
     def words(self) -> str:

@@ -39,6 +39,7 @@ from search_game import EVERY, SearchConfig, make_model, play
 from search_sides import Side, acting_sides, scoring_sides
 
 TOKEN_BAR, TIME_BAR, DIFFERENCE_BAR = 1 / 5, 4.0, 1e-5
+EQUAL_BATCHES = "Every sample in a call of its own; in equal batches, which read once what samples share:"
 
 
 class Row(NamedTuple):
@@ -181,17 +182,22 @@ def spread(values: Sequence[float]) -> str:
 def goals(rows: Sequence[Row]) -> list[Goal]:
     """Every goal that the rows decide."""
     found = []
+    shared = {row.model: row for row in rows if (row.part, row.side) == ("actor", "shared")}
     for row in rows:
         if row.side != "whole":
             continue
         name = f"{row.part}, {row.model} model"
         share = Goal("search", f"{name}, share of the tokens of encoding again", "at most", TOKEN_BAR, "")
         found.append(replace(share, value=row.token_ratio))
-        speed = f"{name}, as fast as encoding again"
-        found.append(ratio_goal("search", speed, "at least", TIME_BAR, ratio_of(row.clock)))
-        if row.difference is not None:
+        speed = ratio_goal("search", f"{name}, as fast as encoding again", "at least", TIME_BAR, ratio_of(row.clock))
+        if row.part == "scorer":
             scores = Goal("search", f"{name}, difference of scores", "at most", DIFFERENCE_BAR, "")
-            found.append(replace(scores, value=row.difference))
+            found += [speed, replace(scores, value=row.difference)]
+        else:
+            again = shared[row.model]
+            actions = Goal("search", f"{name}, actions unlike those of prompts read again", "at most", 0.0, "")
+            speed = replace(speed, note=f"{EQUAL_BATCHES} {spread(again.clock)}.")
+            found += [speed, replace(actions, value=again.difference)]
     return found
 
 

@@ -11,9 +11,9 @@ NOT_INSTALLED = ratio_goal("speed", "as fast as rlax", "at least", 2.0, "the pac
 @pytest.mark.parametrize(
     ("side", "below", "across", "above"),
     [
-        ("at least", "**miss**", "undecided", "pass"),
-        ("more than", "**miss**", "undecided", "pass"),
-        ("at most", "pass", "undecided", "**miss**"),
+        ("at least", "**miss**", "**miss** (undecided)", "pass"),
+        ("more than", "**miss**", "**miss** (undecided)", "pass"),
+        ("at most", "pass", "**miss** (undecided)", "**miss**"),
     ],
 )
 def test_a_goal_is_met_or_missed_by_the_whole_interval_of_its_ratio(side, below, across, above):

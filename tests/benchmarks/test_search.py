@@ -24,11 +24,14 @@ def test_each_goal_is_passed_up_to_its_bar_and_missed_beyond_it():
 
 def test_passes_that_lie_on_both_sides_of_the_bar_decide_nothing():
     uneven = row()._replace(clock=[3.0, 5.0, 6.0])
-    assert [goal.verdict for goal in search.goals([uneven])] == ["pass", "undecided", "pass"]
+    assert [goal.verdict for goal in search.goals([uneven])] == ["pass", "**miss** (undecided)", "pass"]
 
 
-def test_only_encoding_again_decides_goals_and_scores_only_where_they_can_be_compared():
-    assert passed(row("kept"), row("shared"), row(part="actor", difference=None)) == [True, True]
+def test_the_actor_is_judged_by_encoding_again_and_its_actions_by_the_same_seeds_in_equal_batches():
+    whole, shared = row(part="actor", difference=None), row("shared", clock=3.5, difference=0.0, part="actor")
+    assert passed(row("kept"), row("shared"), shared, whole) == [True, True, True]
+    assert passed(shared._replace(difference=0.01), whole) == [True, True, False]
+    assert "3.50 (3.50 to 3.50)" in search.goals([shared, whole])[1].note
 
 
 def test_the_made_world_answers_by_all_that_was_said_and_ends_after_so_many_actions():
