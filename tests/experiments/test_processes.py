@@ -27,6 +27,7 @@ from tiny_runs import (
 )
 
 from agentprm_jax.models import load_pretrained
+from agentprm_jax.numerics.calibration import auc, brier, fixed_step_auc
 from agentprm_jax.scoring import Prm
 
 HERE = pathlib.Path(__file__).parent
@@ -85,12 +86,21 @@ def wait(processes, logs):
 
 
 def assert_same_run(one, other):
-    """Metrics, saved parameters, checkpoints and scores of two finished runs of PRMs agree to 1e-5."""
+    """Metrics, saved parameters, checkpoints, scores and what they are worth agree in two finished runs of PRMs."""
     assert_same_training(one, other)
-    models = [Prm.load(run / "model") for run in (one, other)]
-    promises = [np.concatenate([s.promise for s in model.score(trajectories(40))]) for model in models]
+    made = trajectories(40)
+    scored = [[np.asarray(s.promise) for s in Prm.load(run / "model").score(made)] for run in (one, other)]
+    promises = [np.concatenate(rows) for rows in scored]
     assert len(promises[0]) > 40
     np.testing.assert_allclose(promises[1], promises[0], atol=1e-5)
+    np.testing.assert_allclose(*(evaluation_of(rows, made) for rows in scored), atol=1e-5)
+
+
+def evaluation_of(promises, made):
+    """Brier score and AUC of the last steps, and the AUC within a task at the first one."""
+    outcomes, last = np.array([t.outcome for t in made]), np.array([row[-1] for row in promises])
+    first = fixed_step_auc(promises, outcomes, [t.task for t in made])[0].auc
+    return [brier(last, outcomes), auc(last, outcomes), first]
 
 
 def assert_same_training(one, other, atol=1e-5):
