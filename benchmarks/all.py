@@ -8,7 +8,9 @@ Commands:
 
 Each runs in a process of its own, alone, with all it prints in runs/benchmarks/NAME.log. The table is written into
 runs/benchmarks/goals.md as well (that of a part into goals-NAMES.md), anew after every benchmark. `--resume` goes on
-after an interruption: it takes over what the same commit measured, and runs what is left.
+after an interruption: it takes over what the same commit measured, and runs what is left. So that all end within an
+hour and a half, search and training have the small model alone here, and sampling the batch of its goal; NAME.py by
+itself measures the rest.
 
 Many goals compare with packages of the dependency groups `bench`, `torch` and `tpu`. Where they are missing and uv
 started this file, it starts itself again with them. Goals that need a package that cannot be had stay in the table and
@@ -69,7 +71,7 @@ class Finished(msgspec.Struct, frozen=True):
 BENCHMARKS = (
     Benchmark("gae", groups=("bench", "tpu")),
     Benchmark("sampling", ("--models", "random", "smollm2", "--batches", "32"), groups=("torch",)),
-    Benchmark("search"),
+    Benchmark("search", ("--models", "small")),
     Benchmark("training", ("--workloads", "quickstart"), groups=("torch",)),
     Benchmark("quickstart_time"),
     Benchmark("environments"),
