@@ -88,6 +88,17 @@ def tokens(shape, spec, _):
     return functools.partial(token_gae, gamma=0.99, lam=0.95), (rewards, values[:, 1:], acts), (spec,) * 3
 
 
+def tokens_packed(shape, spec, _):
+    """The same with a discount for every token, as rows have into which conversations are packed."""
+    _, (rewards, values, acts), _ = tokens(shape, spec, None)
+    discounts = np.where(np.random.default_rng(2).random(shape) < 0.01, 0, 0.99).astype(np.float32)
+
+    def estimate(rewards, values, acts, discounts):
+        return token_gae(rewards, values, acts, gamma=discounts, lam=0.95)
+
+    return estimate, (rewards, values, acts, discounts), (spec,) * 4
+
+
 def numbers(shape):
     """Rewards and values."""
     rng = np.random.default_rng(0)
@@ -96,7 +107,12 @@ def numbers(shape):
 
 LENGTHS = (32, 2048)
 INPUTS = ("rewards", "values", "discounts", "lambda")
-FORMS = {"discounts of steps": discounts_of_steps, "one discount": one_discount, "tokens": tokens}
+FORMS = {
+    "discounts of steps": discounts_of_steps,
+    "one discount": one_discount,
+    "tokens": tokens,
+    "tokens of packed rows": tokens_packed,
+}
 
 
 if __name__ == "__main__":

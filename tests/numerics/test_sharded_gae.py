@@ -12,7 +12,7 @@ from agentprm_jax.numerics.decayed_sums import BLOCK, PRODUCT
 
 SCRIPT = pathlib.Path(__file__).parent / "sharded_gae.py"
 SHARDS = {"batch": [8, 32], "batch of long rows": [2, 2048], "time": [4, 1024]}
-FORMS = ("discounts of steps", "one discount", "tokens")
+FORMS = ("discounts of steps", "one discount", "tokens", "tokens of packed rows")
 
 
 @pytest.fixture(scope="module")
