@@ -51,15 +51,16 @@ def token_advantages(
     given = (rewards, values, acts, discounts)
     like = (rewards[:0] + values[:0]) * (discounts[:0] if discounts.ndim else discounts) * lam + acts[:0]
     if length <= LONGEST_WALK:
-        return _walk_tokens(*given, lam, _start(0, like))
+        return _walk_tokens(rewards, values, acts, discounts, lam, _start(0, like))
     padding = (0, -length % BLOCK)
     blocks = [jnp.pad(array, padding).reshape(-1, BLOCK) if array.ndim else array for array in given]
+    known = (blocks[0], blocks[1], blocks[2], blocks[3], lam)
     axes = tuple(0 if array.ndim else None for array in given)
     start = (_start(0, like), _start(1, like))
-    sums, products = jax.vmap(_token_summary, in_axes=(*axes, None, None))(*blocks, lam, start)
+    sums, products = jax.vmap(_token_summary, in_axes=(*axes, None, None))(*known, start)
     behind = jnp.append(decayed_sums(sums, products, jnp.float32(1))[1:], 0.0)
     walk = jax.vmap(_walk_tokens, in_axes=(*axes, None, 0))
-    return walk(*blocks, lam, behind).reshape(-1)[:length]
+    return walk(*known, behind).reshape(-1)[:length]
 
 
 def discounted(numbers: Float32[Array, "..."], discounts: Float32[Array, "..."]) -> Float32[Array, "..."]:

@@ -151,10 +151,14 @@ def token_gae(
     require_shape("token_gae", "action_mask", action_mask, shape)
 
     given, discounts = (as_float32(rewards), as_float32(values), present(action_mask)), as_float32(gamma)
+
+    def estimate(rewards: Array, values: Array, action_mask: Array, gamma: Array = discounts) -> Array:
+        return trajectory_token_gae(rewards, values, action_mask, gamma, lam)
+
     if discounts.ndim == 0:
-        return _for_each_row(lambda *row: trajectory_token_gae(*row, discounts, lam), len(shape) - 1)(*given)
+        return _for_each_row(estimate, len(shape) - 1)(*given)
     require_shape("token_gae", "gamma", discounts, shape)
-    return _for_each_row(lambda *row: trajectory_token_gae(*row, lam), len(shape) - 1)(*given, discounts)
+    return _for_each_row(estimate, len(shape) - 1)(*given, discounts)
 
 
 def _for_each_row(function: Callable[..., Array], axes: int) -> Callable[..., Array]:

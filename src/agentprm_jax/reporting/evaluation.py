@@ -156,7 +156,7 @@ def ensemble(evaluations: Sequence[Evaluation]) -> Evaluation:
         promises=[np.mean(row, axis=0).tolist() for row in rows],
         pool_tokens=sum(one.pool_tokens for one in evaluations),
         beams={},
-        initial_value=float(np.mean([one.initial_value for one in evaluations])),
+        initial_value=float(np.mean([one.initial_value for one in evaluations if one.initial_value is not None])),
         **join_origins(evaluations),
     )
 
