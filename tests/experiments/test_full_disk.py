@@ -27,18 +27,8 @@ mount -o remount,size=500m "$disk"
 )
 def test_a_full_disk_is_answered_in_one_paragraph_and_the_run_goes_on_when_there_is_room(tmp_path):
     run = [sys.executable, str(SCRIPT), "--preset", "smoke", "--output", str(tmp_path / "run"), "--workers", "1"]
-    run += [
-        "--methods",
-        "agentprm",
-        "--beams",
-        "1x2",
-        "--train-tasks",
-        "40",
-        "--actor-steps",
-        "10",
-        "--trunk-steps",
-        "10",
-    ]
+    run += ["--methods", "agentprm", "--beams", "1x2", "--train-tasks", "40"]
+    run += ["--actor-steps", "10", "--trunk-steps", "10"]
     done = subprocess.run(
         [*NAMESPACE, FULL_THEN_ROOMY, "sh", str(tmp_path), *run], capture_output=True, text=True, check=False
     )
