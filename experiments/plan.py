@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 
 ChipName = Literal["v5e", "v5p", "v6e", "a100", "h100"]
 GOAL_MODEL = "qwen2.5-7b"
-TABLE_MESHES: tuple[tuple[int, int, int], ...] = ((1, 8, 1), (1, 32, 1), (4, 8, 1), (32, 32, 1), (128, 8, 1))
-"""Meshes of v5p chips of which every model has a row in the table."""
+TABLE_CHIPS = (8, 32, 64, 128, 256, 512, 1024)
+"""Chips of v5p, and of H100 with the best mesh by arithmetic, for which every model has a row in the table."""
+SHARE = 8
+"""Chips over which a model is cut in these rows; their other axis holds copies."""
+OTHER_MESHES: tuple[tuple[int, int, int], ...] = ((1, 32, 1), (32, 32, 1))
+"""Meshes of v5p that stand beside them, with more of a model's parts and fewer copies."""
 GOAL_MESHES: tuple[tuple[ChipName, tuple[int, int, int]], ...] = (("v5e", (1, 32, 1)), ("v5e", (2, 16, 1)))
 """Rows beside them of the model for which goals are set."""
-TABLE_GPUS = (8, 32, 1024)
-"""Numbers of H100 for which the table holds the best mesh by arithmetic."""
+SCORING_CHIPS = (8, 32)
+"""Chips of v5e for which the table of scoring has a row."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class PlanConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Low-rank adapters that are trained instead of the model."""
     table: Path | None = None
-    """Page whose table shall be made anew; nothing else of this config counts then, except `cache`."""
+    """Page whose tables shall be made anew; nothing else of this config counts then, except `cache`."""
     cache: Path = Path("runs/plans")
     """Folder that keeps what was learnt of compiled programs."""
 
@@ -87,16 +91,17 @@ class PlanConfig:
 
 
 def main(config: PlanConfig) -> None:
-    """Prints the plan, or makes the table of a page anew."""
+    """Prints the plan, or makes the tables of a page anew."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what is compiled here runs elsewhere
     from rich.console import Console
 
-    from agentprm_jax.reporting.plans import describe, with_table
+    from agentprm_jax.reporting.plans import describe, with_tables
 
     if config.table is None:
         Console(width=120).print(describe(compare(config)), highlight=False)
         return
-    page = with_table(config.table.read_text(encoding="utf-8"), table_plans(config.cache), GOAL_MODEL)
+    training, scoring = table_plans(config.cache)
+    page = with_tables(config.table.read_text(encoding="utf-8"), training, scoring, GOAL_MODEL)
     config.table.write_text(page, encoding="utf-8")
 
 
@@ -149,24 +154,35 @@ def candidates(config: PlanConfig) -> list[Candidate]:
     return best_candidates({**TPUS, **GPUS}[config.chip], found, config.tried)
 
 
-def table_plans(cache: Path) -> dict[str, list[Plan]]:
-    """The plans of docs/pods.md: AgentPRM training of each of the paper's models, one row of 4,096 tokens a chip."""
+def table_plans(cache: Path) -> tuple[dict[str, list[Plan]], dict[str, list[Plan]]]:
+    """The plans of docs/pods.md, by model: AgentPRM training, and scoring, with one row of 4,096 tokens for a chip."""
     from agentprm_jax.reporting.progress import progress
     from agentprm_jax.training.planning.presets import MODELS
 
-    jobs = [config for name in MODELS for config in table_configs(name, cache)]
-    found: dict[str, list[Plan]] = {name: [] for name in MODELS}
+    jobs = [config for name in MODELS for config in (*table_configs(name, cache), *scoring_configs(name, cache))]
+    training: dict[str, list[Plan]] = {name: [] for name in MODELS}
+    scoring: dict[str, list[Plan]] = {name: [] for name in MODELS}
     for config in progress(jobs, "programs", total=len(jobs)):
-        found[config.model].append(compare(config)[0])
-    return found
+        (scoring if config.step == "score" else training)[config.model].append(compare(config)[0])
+    return training, scoring
 
 
 def table_configs(model: str, cache: Path) -> list[PlanConfig]:
-    """What the table says of one model: of TPUs each of its meshes, of GPUs the best for each number."""
-    meshes: list[tuple[ChipName, tuple[int, int, int]]] = [("v5p", mesh) for mesh in TABLE_MESHES]
+    """What the table says of training one model: of TPUs each of its meshes, of GPUs the best for each number."""
+    shapes = [*((chips // SHARE, SHARE, 1) for chips in TABLE_CHIPS), *OTHER_MESHES]
+    meshes: list[tuple[ChipName, tuple[int, int, int]]] = [("v5p", mesh) for mesh in shapes]
     meshes += GOAL_MESHES if model == GOAL_MODEL else ()
     tpus = [PlanConfig(model, chip=chip, chips=math.prod(mesh), mesh=mesh, cache=cache) for chip, mesh in meshes]
-    return tpus + [PlanConfig(model, chip="h100", chips=chips, cache=cache) for chips in TABLE_GPUS]
+    return tpus + [PlanConfig(model, chip="h100", chips=chips, cache=cache) for chips in TABLE_CHIPS]
+
+
+def scoring_configs(model: str, cache: Path) -> list[PlanConfig]:
+    """What the table says of scoring with one model."""
+    meshes = [(chips, (chips // SHARE, SHARE, 1)) for chips in SCORING_CHIPS]
+    return [
+        PlanConfig(model, step="score", chips=chips, mesh=mesh, param_dtype="bfloat16", cache=cache)
+        for chips, mesh in meshes
+    ]
 
 
 if __name__ == "__main__":

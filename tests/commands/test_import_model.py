@@ -1,20 +1,16 @@
 """`agentprm import`."""
 
-import dataclasses
 import json
 
 import jax
 import pytest
 
 from agentprm_jax.actors import read_stop_tokens
-from agentprm_jax.data.template import read_template
-from agentprm_jax.data.tokenizer_files import load_encoder
 from agentprm_jax.data.vocabulary import word_tokenizer
-from agentprm_jax.models import init_language_model, load_pretrained, save_pretrained
+from agentprm_jax.models import load_pretrained, save_pretrained
 from agentprm_jax.reporting.training_notes import TRAINING, read_notes
 from agentprm_jax.scoring import Prm
 from agentprm_jax.scoring.prm_files import PRM
-from tests.data.made_tokenizers import FORGETS_THOUGHTS, train_byte_pairs, with_template
 
 RECORD = ("--name", "mine", "--method", "pvm", "--initial-value", 0.25)
 
@@ -128,17 +124,6 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(agentprm, langua
     word_tokenizer([*"abcdefghijkl", "more"]).save_pretrained(language_model)
     status, said = agentprm("import", language_model, tmp_path / "out")
     assert (status, "highest token id is 16, but the model embeds 16" in said) == (1, True)
-
-
-def test_a_template_that_comes_along_is_given_by_its_name(agentprm, decoder_config, tmp_path):
-    tokenizer = with_template(train_byte_pairs(), FORGETS_THOUGHTS)
-    sizes = dataclasses.replace(decoder_config, vocab_size=len(tokenizer))
-    save_pretrained(tmp_path / "lm", sizes, init_language_model(sizes, jax.random.key(0)))
-    tokenizer.save_pretrained(tmp_path / "lm")
-    status, said = agentprm("import", tmp_path / "lm", tmp_path / "out")
-    assert (status, "depending on the turns around it" in said) == (1, True)
-    assert agentprm("import", tmp_path / "lm", tmp_path / "out", "--chat-template", "qwen3")[0] == 0
-    assert load_encoder(tmp_path / "out", vocab_size=sizes.vocab_size).tokenizer.chat_template == read_template("qwen3")
 
 
 def test_another_chat_template_can_be_given(agentprm, language_model, tmp_path):

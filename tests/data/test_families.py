@@ -1,10 +1,11 @@
 """Chat templates of the supported families: which are encoded turn by turn as they are, and which are refused."""
 
 import pytest
-from made_tokenizers import train_byte_pairs, with_template
+from made_tokenizers import FORGETS_THOUGHTS, train_byte_pairs, with_template
 
 from agentprm_jax.data.encode import ChatEncoder
-from agentprm_jax.data.template import learn_template, read_template, render_with_template
+from agentprm_jax.data.template import learn_template, render_with_template, stand_in
+from agentprm_jax.data.tokenizer_files import load_encoder
 from agentprm_jax.data.trajectory import Message
 
 _CHATML_TURNS = (
@@ -104,15 +105,13 @@ def test_a_turn_ends_with_the_token_of_its_family(tokenizer, family):
 
 
 def test_the_template_of_qwen3_is_refused_because_a_later_turn_takes_the_thought_from_an_earlier_one(tokenizer):
-    with pytest.raises(ValueError, match=r"around it.*<think>.*`agentprm import MODEL OUTPUT --chat-template qwen3`"):
+    with pytest.raises(ValueError, match=r"around it.*<think>.*give a file with one to `agentprm import"):
         learn_template(with_family(tokenizer, QWEN3))
 
 
-def test_a_template_that_comes_along_is_only_named_where_it_writes_the_same_prompts(tokenizer):
+def test_a_template_that_comes_along_stands_in_only_where_it_writes_the_same_prompts(tokenizer):
     other = QWEN3.replace("{%- for message in messages %}", "{{- 'Think.\n' }}{%- for message in messages %}", 1)
-    with pytest.raises(ValueError, match="depending on the turns around it") as error:
-        learn_template(with_family(tokenizer, other))
-    assert "--chat-template qwen3" not in str(error.value)
+    assert stand_in(with_family(tokenizer, other)) is None
 
 
 @pytest.mark.parametrize("shape", ["u", "su", "uau", "suau", "uauau", "uuau", "usau"])
@@ -120,17 +119,28 @@ def test_a_template_that_comes_along_is_only_named_where_it_writes_the_same_prom
 def test_the_template_for_qwen3_writes_prompts_without_thoughts_as_the_models_own(tokenizer, shape, said):
     roles = {"s": "system", "u": "user", "a": "assistant"}
     messages = [(roles[letter], said.lstrip("\n") if letter == "a" else said) for letter in shape]
-    own = render_with_template(with_family(tokenizer, QWEN3), messages, generation_prompt=True)
-    assert render_with_template(with_family(tokenizer, read_template("qwen3")), messages, True) == own
+    own = with_family(tokenizer, QWEN3)
+    other = with_family(tokenizer, stand_in(own))
+    assert render_with_template(other, messages, True) == render_with_template(own, messages, True)
 
 
 def test_the_template_for_qwen3_keeps_the_thoughts_of_every_turn(tokenizer):
-    encoder = ChatEncoder(with_family(tokenizer, read_template("qwen3")))
+    encoder = ChatEncoder(with_family(tokenizer, stand_in(with_family(tokenizer, QWEN3))))
     thought = "<think>\nleft?\n</think>\n\ngo"
     messages = [Message("user", "go"), Message("assistant", thought, True), Message("user", "over")]
     assert thought + "<|im_end|>\n<|im_start|>user" in encoder.tokenizer.decode(encoder.message_tokens(messages))
 
 
-def test_a_template_that_is_neither_shipped_nor_a_file_is_refused_with_what_there_is():
-    with pytest.raises(FileNotFoundError, match="A chat template should be qwen3, or a file with one, got qwen9"):
-        read_template("qwen9")
+def test_a_folder_of_qwen3_is_read_with_the_template_that_keeps_thoughts_and_a_warning_says_so(tokenizer, tmp_path):
+    own = with_family(tokenizer, QWEN3)
+    own.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=rf"^{tmp_path}: the chat template .* One that comes along takes its place"):
+        encoder = load_encoder(tmp_path, vocab_size=len(own))
+    assert encoder.tokenizer.chat_template == stand_in(own)
+
+
+def test_a_template_that_nothing_can_stand_in_for_is_refused_with_its_folder(tokenizer, tmp_path):
+    own = with_family(tokenizer, FORGETS_THOUGHTS)
+    own.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=rf"{tmp_path} cannot be used: .* depending on the turns around it"):
+        load_encoder(tmp_path, vocab_size=len(own))

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from agentprm_jax.models.lora_config import LoraConfig
-from agentprm_jax.reporting.plans import BEGIN, END, describe, with_table
+from agentprm_jax.reporting.plans import BEGIN, END, describe, with_tables
 from agentprm_jax.training.config import MeshConfig
 from agentprm_jax.training.planning.chips import GIB, TPUS
 from agentprm_jax.training.planning.costs import Collective, Costs
@@ -29,6 +29,8 @@ UNIT = Plan(
 )
 TOO_LARGE = replace(UNIT, memory=Memory(0, 0, 99 * GIB, 95 * GIB), costs=None, roofline=None)
 LARGE = replace(UNIT, mesh=MeshConfig(32, 32, 1), workload=replace(UNIT.workload, rows=1024))
+SCORED = replace(UNIT, chip=TPUS["v5e"], mesh=MeshConfig(4, 8, 1), workload=replace(UNIT.workload, step="score"))
+SCORING = {"qwen2.5-7b": [SCORED]}
 PLANS = [replace(UNIT, chip=TPUS["v5e"], roofline=Roofline(1.1, 1.3, 0.6)), UNIT, LARGE]
 
 
@@ -52,17 +54,18 @@ def test_the_first_of_several_is_suggested_unless_nothing_fits():
 
 
 def test_the_table_stands_between_its_marks_and_the_rest_of_the_page_is_kept():
-    page = with_table(f"before\n{BEGIN}\nold\n{END}\nafter\n", {"qwen2.5-7b": PLANS}, "qwen2.5-7b")
+    page = with_tables(f"before\n{BEGIN}\nold\n{END}\nafter\n", {"qwen2.5-7b": PLANS}, SCORING, "qwen2.5-7b")
     assert page.startswith(f"before\n{BEGIN}\n| model |")
     assert page.endswith(f"\n{END}\nafter\n")
     assert "old" not in page
     assert "| 1,024 v5p | 32, 32, 1 |" in page
-    assert with_table(page, {"qwen2.5-7b": PLANS}, "qwen2.5-7b") == page
+    assert "| qwen2.5-7b | 32 v5e | 4, 8, 1 |" in page.partition("Scoring, a forward pass")[2]
+    assert with_tables(page, {"qwen2.5-7b": PLANS}, SCORING, "qwen2.5-7b") == page
 
 
 def test_meshes_of_one_slice_stand_together_and_are_set_against_the_best_of_32_chips_hidden_or_not():
     slower = replace(UNIT, mesh=MeshConfig(4, 8, 1), roofline=Roofline(0.6, 0.4, 0.5))
-    page = with_table(f"{BEGIN}\n{END}", {"qwen2.5-7b": [PLANS[0], slower, LARGE, UNIT]}, "qwen2.5-7b")
+    page = with_tables(f"{BEGIN}\n{END}", {"qwen2.5-7b": [PLANS[0], slower, LARGE, UNIT]}, {}, "qwen2.5-7b")
     rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if " v5p | " in line]
     assert [(row[2], row[3], row[10], row[11]) for row in rows] == [
         ("32 v5p", "1, 32, 1", "1.00", "1.00"),
@@ -73,15 +76,15 @@ def test_meshes_of_one_slice_stand_together_and_are_set_against_the_best_of_32_c
 
 def test_goals_are_met_or_missed_by_what_was_found():
     page = f"{BEGIN}\n{END}"
-    assert with_table(page, {"qwen2.5-7b": PLANS}, "qwen2.5-7b").count("| met |") == 4
+    assert with_tables(page, {"qwen2.5-7b": PLANS}, SCORING, "qwen2.5-7b").count("| met |") == 4
     slow = [
         replace(PLANS[0], roofline=Roofline(1.1, 9.0, 0.6)),
         PLANS[1],
         replace(PLANS[2], roofline=Roofline(1, 0, 0)),
     ]
-    assert with_table(page, {"qwen2.5-7b": slow}, "qwen2.5-7b").count("| missed |") == 2
+    assert with_tables(page, {"qwen2.5-7b": slow}, {}, "qwen2.5-7b").count("| missed |") == 2
     exposed = [*PLANS[:2], replace(PLANS[2], roofline=Roofline(0.5, 0.4, 0.3))]
-    page = with_table(page, {"qwen2.5-7b": exposed}, "qwen2.5-7b")
+    page = with_tables(page, {"qwen2.5-7b": exposed}, {}, "qwen2.5-7b")
     assert page.count("| missed |") == 1
     assert "| the same if nothing is hidden | +20.0 % | missed |" in page
 
@@ -94,4 +97,4 @@ def test_adapters_are_named():
 
 def test_a_page_without_marks_is_refused():
     with pytest.raises(ValueError, match="once each"):
-        with_table("nothing", {}, "qwen2.5-7b")
+        with_tables("nothing", {}, {}, "qwen2.5-7b")

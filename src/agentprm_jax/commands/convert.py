@@ -96,9 +96,9 @@ class ConvertConfig:
     """
 
     input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
-    """File, or folder of .json files, to read (.json, .jsonl, .jsonl.gz, .jsonl.zst)."""
+    """File, or folder of .json files, to read (.json, .jsonl, .jsonl.gz, .jsonl.zst, .parquet)."""
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
-    """File or folder to write; its ending decides how it is compressed."""
+    """File or folder to write; its ending decides how it is compressed. Formats of lines may be tables (.parquet)."""
     from_: Annotated[FormatName, tyro.conf.arg(name="from")]
     """Format of INPUT; `native` is the trajectory record of this project."""
     to: FormatName

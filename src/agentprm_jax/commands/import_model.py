@@ -32,9 +32,9 @@ class ImportConfig:
     """Classifier only: how it was trained, such as agentprm, pvm, orm, or a name of your own."""
     initial_value: float | None = None
     """Classifier only: outcome to expect before the first action, the mean outcome of its training trajectories."""
-    chat_template: str | None = None
-    """Chat template that replaces the tokenizer's, where that does not write every turn by itself: qwen3, which comes
-    along for Qwen3 and writes its prompts without thoughts as they are, or a file with a Jinja template."""
+    chat_template: Path | None = None
+    """File with a Jinja template that replaces the tokenizer's, where that does not write every turn by itself. Qwen3
+    needs none: one that keeps the thoughts of earlier turns comes along."""
 
     dtype: Literal["stored", "bfloat16", "float32"] = "stored"
     """Type of the decoder's weights and activations: that of the file (float32 of a GGUF file), or another."""
@@ -48,7 +48,6 @@ class ImportConfig:
 def main(config: ImportConfig) -> None:
     """Reads the model, checks that the tokenizer fits it, and writes both."""
     from agentprm_jax.actors import read_stop_tokens
-    from agentprm_jax.data.template import read_template
     from agentprm_jax.data.tokenizer_files import load_encoder, save_with_tokenizer
     from agentprm_jax.data.writing import whole_folder
     from agentprm_jax.models import load_pretrained
@@ -60,7 +59,7 @@ def main(config: ImportConfig) -> None:
         decoder, params = load_pretrained(config.model)
         if config.dtype != "stored":
             decoder, params = _in_dtype(config.dtype, decoder, params)
-        template = None if config.chat_template is None else read_template(config.chat_template)
+        template = None if config.chat_template is None else config.chat_template.read_text(encoding="utf-8")
         encoder = load_encoder(config.model, vocab_size=decoder.vocab_size, chat_template=template)
         if "value_head" in params:
             record = _record(config, notes_of_import(config.model))

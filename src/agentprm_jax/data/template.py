@@ -1,7 +1,6 @@
 """Takes a chat template apart into what it writes before and after the text of each turn."""
 
 from importlib import resources
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jinja2.exceptions import TemplateError
@@ -10,7 +9,7 @@ ROLES = ("system", "user", "assistant")
 
 _TEXT = "alpha beta"
 _PROBES = ("", "alpha", " \n alpha\n\n beta \n", "<think>\nalpha\n</think>\n\nbeta")
-SHIPPED = ("qwen3",)
+_STAND_INS = ("qwen3",)
 """Templates that come with this package, for families whose own does not write every turn by itself."""
 DATE = "26 Jul 2024"
 """Llama 3 templates write the date of the day unless they are given one as `date_string`."""
@@ -100,20 +99,18 @@ def render_with_template(
     )
 
 
-def read_template(name: str) -> str:
-    """The text of a chat template.
+def stand_in(tokenizer: Templated) -> str | None:
+    """The template that comes with this package for a tokenizer whose own does not write every turn by itself.
 
     Args:
-        name: One of ``SHIPPED``, or the path of a file.
+        tokenizer: Has a chat template.
 
-    Raises:
-        FileNotFoundError: If it is neither.
+    Returns:
+        The first that asks for the next action as the tokenizer's own does wherever nobody thought before, or None.
     """
-    if name in SHIPPED:
-        return (resources.files("agentprm_jax.data") / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
-    if not Path(name).is_file():
-        raise FileNotFoundError(f"A chat template should be {' or '.join(SHIPPED)}, or a file with one, got {name}.")
-    return Path(name).read_text(encoding="utf-8")
+    templates = resources.files("agentprm_jax.data") / "templates"
+    texts = ((templates / f"{name}.jinja").read_text(encoding="utf-8") for name in _STAND_INS)
+    return next((text for text in texts if _same_prompts(tokenizer, text)), None)
 
 
 def learn_template(tokenizer: Templated) -> ChatTemplate:
@@ -129,13 +126,6 @@ def learn_template(tokenizer: Templated) -> ChatTemplate:
         ValueError: If the text of a turn depends on other turns, or an assistant turn does not begin with the
             generation prompt; the message says what to do.
     """
-    try:
-        return _learn_template(tokenizer)
-    except TurnsDepend as problem:
-        raise TurnsDepend(f"{problem} {_advice(tokenizer)}") from None
-
-
-def _learn_template(tokenizer: Templated) -> ChatTemplate:
     before: dict[tuple[bool, str], list[tuple[str, str]]] = {(True, role): [] for role in ROLES}
     before[False, "user"] = before[False, "system"] = [("user", _TEXT), ("assistant", _TEXT)]
     before[False, "assistant"] = [("user", _TEXT)]
@@ -208,20 +198,6 @@ def _probe_conversations() -> list[list[tuple[str, str]]]:
     return [[(roles[letter], content) for letter in shape] for shape in shapes for content in _PROBES]
 
 
-def _advice(tokenizer: Templated) -> str:
-    """The command that replaces the template: by one that comes along, if that writes the same prompts."""
-    for name in SHIPPED:
-        if _same_prompts(tokenizer, read_template(name)):
-            return (
-                f"`agentprm import MODEL OUTPUT --chat-template {name}` gives the model a template that writes every "
-                "turn by itself, and prompts without thoughts as this one does."
-            )
-    return (
-        "Set `tokenizer.chat_template` to one that writes every turn by itself, or give a file with one to `agentprm "
-        "import --chat-template`."
-    )
-
-
 def _same_prompts(tokenizer: Templated, template: str) -> bool:
     """Whether the tokenizer's template and another ask for the next action in the same way, where nobody thought."""
     asked = [
@@ -241,5 +217,6 @@ def _not_local(messages: list[tuple[str, str]], one: str, other: str) -> TurnsDe
     return TurnsDepend(
         "The tokenizer's chat template writes a turn differently depending on the turns around it, so that a step "
         "would be scored on other tokens than it was sampled with. "
-        f"Conversation {messages!r}: expected {other!r}, got {one!r}."
+        f"Conversation {messages!r}: expected {other!r}, got {one!r}. Set `tokenizer.chat_template` to one that writes "
+        "every turn by itself, or give a file with one to `agentprm import --chat-template`."
     )

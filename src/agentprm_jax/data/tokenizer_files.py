@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentprm_jax.data.encode import ChatEncoder
+from agentprm_jax.data.template import TurnsDepend, stand_in
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.forward import Params
 from agentprm_jax.models.gguf_file import is_gguf
@@ -26,6 +28,10 @@ GENERATION_CONFIG = "generation_config.json"
 
 def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template: str | None = None) -> ChatEncoder:
     """Reads the tokenizer and the chat template that belong to a model.
+
+    A template that does not write every turn by itself gives way to one that comes with this package, where that asks
+    for actions in the same way: Qwen3's takes the thoughts from earlier turns, the one instead of it keeps them. A
+    warning says so.
 
     Args:
         path: what `models.load_pretrained` takes: a folder in Hugging Face's layout, or a GGUF file. No code that lies
@@ -44,7 +50,7 @@ def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     try:
-        encoder = ChatEncoder(tokenizer)
+        encoder = _encoder(tokenizer, source)
     except ValueError as error:
         raise ValueError(f"The tokenizer in {source} cannot be used: {error}") from error
     check_vocabulary(vocab_size, encoder, str(source))
@@ -107,6 +113,23 @@ def named_tokens(path: Path, field: str) -> list[int]:
     if not all(type(token) is int and token >= 0 for token in tokens):
         raise ValueError(f"{path}, field {field}: expected a token id or a list of them, got {named!r}.")
     return tokens
+
+
+def _encoder(tokenizer: PreTrainedTokenizerFast, source: Path) -> ChatEncoder:
+    try:
+        return ChatEncoder(tokenizer)
+    except TurnsDepend:
+        other = stand_in(tokenizer)
+        if other is None:
+            raise
+    warnings.warn(
+        f"{source}: the chat template writes a turn differently depending on the turns around it. One that comes along "
+        "takes its place: it asks for actions with the same text, and keeps the thoughts of earlier turns, which the "
+        "model's own takes away. `agentprm import --chat-template FILE` gives the model another.",
+        stacklevel=3,
+    )
+    tokenizer.chat_template = other
+    return ChatEncoder(tokenizer)
 
 
 def _check_named_tokens(folder: Path, encoder: ChatEncoder) -> None:

@@ -1,4 +1,4 @@
-"""Plans of steps on accelerators: as text for the terminal, and as the table of a page."""
+"""Plans of steps on accelerators: as text for the terminal, and as tables of a page."""
 
 from __future__ import annotations
 
@@ -49,13 +49,16 @@ def describe(plans: Sequence[Plan]) -> rich.console.Group:
     return Group(*parts)
 
 
-def with_table(page: str, plans: Mapping[str, Sequence[Plan]], goal_model: str) -> str:
-    """The page with what stands between its two marks made anew: the table, and whether the goals are met.
+def with_tables(
+    page: str, training: Mapping[str, Sequence[Plan]], scoring: Mapping[str, Sequence[Plan]], goal_model: str
+) -> str:
+    """The page with what stands between its two marks made anew: plans of training, goals met or missed, and scoring.
 
     Args:
         page: the page's text.
-        plans: the plans of each model.
-        goal_model: the model for which the goals are set.
+        training: the plans of each model's training.
+        scoring: those of its scoring.
+        goal_model: the model for whose training the goals are set.
 
     Raises:
         ValueError: the page does not have each mark once, in order.
@@ -64,12 +67,18 @@ def with_table(page: str, plans: Mapping[str, Sequence[Plan]], goal_model: str) 
         raise ValueError(f"The page should hold the marks {BEGIN} and {END} once each, in this order.")
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
+    goals = [_line(row) for row in [("goal", "found", ""), ("---",) * 3, *_goals(training[goal_model])]]
+    about = "Scoring, a forward pass of one such row for every chip with parameters in bfloat16 too:"
+    lines = [*_table(training), "", *goals, "", about, "", *_table(scoring)]
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}"
+
+
+def _table(plans: Mapping[str, Sequence[Plan]]) -> list[str]:
     lines = [_line(HEADER), _line(["---"] * len(HEADER))]
     for name, group in plans.items():
         best = _best_first_by_slice(group)
         lines += [_line(_row(name, plan, best)) for plan in itertools.chain(*best.values())]
-    lines += ["", *(_line(row) for row in [("goal", "found", ""), ("---",) * 3, *_goals(plans[goal_model])])]
-    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}"
+    return lines
 
 
 def _best_first_by_slice(group: Sequence[Plan]) -> _Slices:

@@ -252,7 +252,7 @@ def test_what_a_format_cannot_hold_is_refused_with_the_trajectory_and_the_reason
 def test_a_name_that_does_not_fit_the_container_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"should end in one of \.json, got"):
         write_format("agenttraj", [], tmp_path / "some.jsonl")
-    with pytest.raises(ValueError, match=r"\.jsonl, \.jsonl\.gz, \.jsonl\.zst, got"):
+    with pytest.raises(ValueError, match=r"\.jsonl, \.jsonl\.gz, \.jsonl\.zst, \.parquet, got"):
         write_format("trl", [], tmp_path / "some.json")
     (tmp_path / "there").mkdir()
     with pytest.raises(FileExistsError, match="should not be there yet"):

@@ -2,7 +2,7 @@
 
 Source: github.com/sanjibanc/agent_prm, ``scripts/dataproc/rollout_alfworld.py`` (writes the rollouts) and
 ``scripts/dataproc/compute_prm_target.py`` (reads them and writes the targets). The targets are Parquet there; here
-they are the same rows as JSON lines. The list-of-steps rollouts for Twenty Questions in
+the same rows may be JSON lines too. The list-of-steps rollouts for Twenty Questions in
 github.com/portal-cornell/agent_prm are another format and not read.
 
 A step holds what was seen, the reason and the action. The text of the action in a trajectory is ``Thought: <reason>``

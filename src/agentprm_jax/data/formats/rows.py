@@ -1,4 +1,4 @@
-"""Rows of foreign files: the JSON objects of an array, of lines or of a folder, each with the place it stands at."""
+"""Rows of foreign files: objects of a JSON array, of lines, a table or a folder, each with the place it stands at."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from agentprm_jax.data.formats.parquet import PARQUET, as_json, read_parquet, write_parquet
 from agentprm_jax.data.reading import SUFFIXES, BadLine, numbered_lines, strict_json
 from agentprm_jax.data.record import BadTrajectory
 from agentprm_jax.data.writing import whole_folder, write_whole
@@ -14,7 +15,11 @@ from agentprm_jax.data.writing import whole_folder, write_whole
 Container = Literal["array", "lines", "folder"]
 
 _ROW_FILE = re.compile(r"(0|[1-9]\d*)\.json", re.ASCII)
-_WHAT_IS_READ = "one JSON object, an array of them, or one a line, in UTF-8"
+_EXPECTED = {
+    "line": "one JSON object in UTF-8",
+    "item": "one JSON object, an array of them, or one a line, in UTF-8",
+    "row": "values that JSON has",
+}
 
 
 class BadItem(BadLine):
@@ -22,8 +27,8 @@ class BadItem(BadLine):
 
     Attributes:
         path: The file.
-        line: Number of the row, from 1: a line of JSON lines, an item of an array.
-        unit: ``line`` or ``item``.
+        line: Number of the row, from 1: a line of JSON lines, an item of an array, a row of a table.
+        unit: ``line``, ``item`` or ``row``.
         field: Path of the offending field inside the row; empty when the row as a whole is wrong.
         expected: What the format allows there.
         got: What was there.
@@ -47,7 +52,7 @@ class Place:
     """
 
     path: Path
-    unit: Literal["line", "item"]
+    unit: Literal["line", "item", "row"]
     number: int
 
     @property
@@ -161,8 +166,8 @@ def iterate_rows(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[Pla
     """The objects of a file, or of the ``.json`` files of a folder in the order of their numbers.
 
     Args:
-        path: A folder, a file of JSON lines (see ``SUFFIXES``), or any other file: one JSON object, an array of them,
-            or one a line.
+        path: A folder, a file of JSON lines (see ``SUFFIXES``), a ``.parquet`` file, or any other file: one JSON
+            object, an array of them, or one a line.
         errors: When given, bad rows are appended to it and reading goes on; otherwise the first one is raised.
 
     Yields:
@@ -176,11 +181,12 @@ def iterate_rows(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[Pla
         try:
             if isinstance(value, bytes):
                 value = strict_json(value.decode("utf-8"))
+            elif place.unit == "row":
+                value = as_json(value)
             if not isinstance(value, dict):
                 raise ValueError(described(value))
         except (ValueError, RecursionError) as problem:
-            expected = "one JSON object in UTF-8" if place.unit == "line" else _WHAT_IS_READ
-            error = BadItem(place, "", expected, str(problem).rstrip("."))
+            error = BadItem(place, "", _EXPECTED[place.unit], str(problem).rstrip("."))
             if errors is None:
                 raise error from problem
             errors.append(error)
@@ -189,12 +195,14 @@ def iterate_rows(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[Pla
 
 
 def _found(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[Place, Any]]:
-    """Rows as bytes still to be decoded, or as the items of an array."""
+    """Rows as bytes still to be decoded, as the items of an array, or as those of a table."""
     if path.is_dir():
         for file in sorted(path.glob("*.json"), key=lambda file: (len(file.name), file.name)):
             yield from _found(file, errors)
     elif path.name.endswith(SUFFIXES):
         yield from _lines(path, numbered_lines(path, errors))
+    elif path.name.endswith(PARQUET):
+        yield from ((Place(path, "row", number), row) for number, row in enumerate(read_parquet(path), start=1))
     else:
         content = path.read_bytes()
         try:
@@ -222,8 +230,8 @@ def write_rows(
     """Writes objects as their format holds them; either all of it appears under its name, or nothing does.
 
     Args:
-        path: A ``.json`` file for an array, one of ``SUFFIXES`` for lines, a folder for a folder. A file of that name
-            is replaced.
+        path: A ``.json`` file for an array, one of ``SUFFIXES`` or ``.parquet`` for lines, a folder for a folder. A
+            file of that name is replaced.
         container: Which of the three.
         rows: The objects, in order.
         replace_folder: Whether a folder of that name is replaced too, if it holds nothing but files of rows.
@@ -234,13 +242,15 @@ def write_rows(
     Raises:
         FileExistsError: If a folder is to be written where something else stands, or one that is not replaced.
         TrajectoryWriteError: If the disk refuses.
-        ValueError: If the name does not fit the container.
+        ValueError: If the name does not fit the container, or Parquet cannot hold a row.
     """
-    suffixes = {"lines": SUFFIXES, "array": (".json",), "folder": ("",)}[container]
+    suffixes = {"lines": (*SUFFIXES, PARQUET), "array": (".json",), "folder": ("",)}[container]
     suffix = next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
     if suffix is None:
         raise ValueError(f"A file of this format should end in one of {', '.join(suffixes)}, got {path}.")
     match container:
+        case "lines" if suffix == PARQUET:
+            return write_parquet(path, rows)
         case "lines":
             return write_whole(path, suffix, (_encoded(row) + b"\n" for row in rows))
         case "array":

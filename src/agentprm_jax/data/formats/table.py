@@ -98,7 +98,7 @@ FORMATS: dict[str, Format] = {
         "ALFWorld rollouts of Cornell's agent_prm", "folder", cornell.read_rollout, cornell.write_rollout, ("env",)
     ),
     cornell.TARGET: Format(
-        "step targets of Cornell's agent_prm, as JSON lines",
+        "step targets of Cornell's agent_prm",
         "lines",
         cornell.read_target,
         cornell.write_target,
