@@ -19,12 +19,10 @@ def test_nothing_is_asked_before_a_signal_and_its_name_after_it(capfd):
 
 
 def test_a_second_interrupt_acts_at_once(capfd):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with stop_on_signal():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
 
 
 def test_handlers_are_as_before_after_the_block():
