@@ -75,11 +75,11 @@ def markdown(results: Sequence[Measured], found: Iterable[Goal], tpu: Sequence[C
 def times_figure(results: Sequence[Measured]) -> Figure:
     """Bars of the median time of every implementation, one panel a shape and dtype, on a logarithmic axis.
 
-    Beside each bar stand its time, the bandwidth that it comes to, how many times as long as ours it takes, and how long
-    the first call took, compilation included.
+    Beside each bar stand its time, the bandwidth that it comes to, how many times as long as ours it takes, and the
+    time of the first call, compilation included.
     """
     with plot_style():
-        figure = new_figure(7.2, 0.9 + sum(0.5 + 0.24 * len(measured.timings) for measured in results))
+        figure = new_figure(8.4, 0.9 + sum(0.5 + 0.24 * len(measured.timings) for measured in results))
         panels = figure.subplots(
             len(results), 1, squeeze=False, height_ratios=[len(measured.timings) + 2 for measured in results]
         )
@@ -107,7 +107,7 @@ def _label(name: str, measured: Measured) -> str:
     if ours is not None and name != ours:
         beside = f", {paired_ratio(measured.timings[name], measured.timings[ours]).value:.3g} times ours"
     first = 1e3 * measured.timings[name].first
-    return f"{1e3 * seconds:.3g} ms, {bandwidth:.3g} GB/s{beside}; first call {first:.3g} ms"
+    return f"{1e3 * seconds:.3g} ms, {bandwidth:.3g} GB/s{beside}; first call {first:,.0f} ms"
 
 
 def _reference(measured: Measured) -> str | None:

@@ -136,6 +136,15 @@ def test_another_chat_template_can_be_given(agentprm, language_model, tmp_path):
     assert (tmp_path / "out" / "chat_template.jinja").read_text() == good.read_text()
 
 
+@pytest.mark.parametrize(("content", "said"), [(None, "got none"), (b"\xff", "in UTF-8")])
+def test_a_file_that_is_no_template_is_named(agentprm, language_model, tmp_path, content, said):
+    path = tmp_path / "template.jinja"
+    if content is not None:
+        path.write_bytes(content)
+    status, answer = agentprm("import", language_model, tmp_path / "out", "--chat-template", path)
+    assert (status, f"--chat-template {path}: expected a" in answer, said in answer) == (1, True, True)
+
+
 def test_what_is_no_model_is_named(agentprm, tmp_path):
     status, said = agentprm("import", tmp_path / "none", tmp_path / "out")
     assert (status, "There is no model in" in said) == (1, True)

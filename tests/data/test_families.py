@@ -131,12 +131,17 @@ def test_the_template_for_qwen3_keeps_the_thoughts_of_every_turn(tokenizer):
     assert thought + "<|im_end|>\n<|im_start|>user" in encoder.tokenizer.decode(encoder.message_tokens(messages))
 
 
-def test_a_folder_of_qwen3_is_read_with_the_template_that_keeps_thoughts_and_a_warning_says_so(tokenizer, tmp_path):
+def test_a_folder_of_qwen3_is_read_with_the_template_that_keeps_thoughts_and_a_warning_says_so(
+    tokenizer, tmp_path, caplog
+):
     own = with_family(tokenizer, QWEN3)
     own.save_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match=rf"^{tmp_path}: the chat template .* One that comes along takes its place"):
-        encoder = load_encoder(tmp_path, vocab_size=len(own))
+    encoder = load_encoder(tmp_path, vocab_size=len(own))
     assert encoder.tokenizer.chat_template == stand_in(own)
+    (said,) = caplog.messages
+    assert said.startswith(f"{tmp_path}: the chat template writes a turn differently")
+    with pytest.raises(ValueError, match="depending on the turns around it"):  # what the caller gives is not replaced
+        load_encoder(tmp_path, vocab_size=len(own), chat_template=QWEN3)
 
 
 def test_a_template_that_nothing_can_stand_in_for_is_refused_with_its_folder(tokenizer, tmp_path):

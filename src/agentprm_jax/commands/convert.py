@@ -108,7 +108,8 @@ class ConvertConfig:
     write: WritingChoices = field(default_factory=WritingChoices)
     """Choices of the writer."""
     refused: Literal["stop", "skip"] = "stop"
-    """A line that INPUT's format does not allow, or that OUTPUT's cannot hold: stop, or skip and count it."""
+    """A line that INPUT's format does not allow, or that OUTPUT's cannot hold: stop, or skip and count it. What a table
+    (.parquet) cannot hold, such as a null, always stops."""
     overwrite: bool = False
     """Whether a file that stands at OUTPUT is replaced, or a folder of nothing but files such as 0.json where OUTPUT
     is a folder."""
@@ -212,7 +213,7 @@ def _outcome(said: str) -> float | str | dict[str, float]:
 
 def _outcomes(path: Path) -> dict[str, float]:
     """The outcome of each task, as a file of JSON tells them."""
-    from agentprm_jax.data.formats.rows import described
+    from agentprm_jax.data.formats.values import described
     from agentprm_jax.data.reading import strict_json
 
     expected = "an object that maps tasks to outcomes in [0, 1]"

@@ -59,7 +59,7 @@ def main(config: ImportConfig) -> None:
         decoder, params = load_pretrained(config.model)
         if config.dtype != "stored":
             decoder, params = _in_dtype(config.dtype, decoder, params)
-        template = None if config.chat_template is None else config.chat_template.read_text(encoding="utf-8")
+        template = None if config.chat_template is None else _template(config.chat_template)
         encoder = load_encoder(config.model, vocab_size=decoder.vocab_size, chat_template=template)
         if "value_head" in params:
             record = _record(config, notes_of_import(config.model))
@@ -74,6 +74,15 @@ def main(config: ImportConfig) -> None:
         f"{config.output}: {kind} with {decoder.layers} layers of width {decoder.embed}, {decoder.vocab_size:,} token "
         f"ids, up to {decoder.max_positions:,} tokens, weights in {decoder.param_dtype}."
     )
+
+
+def _template(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"--chat-template {path}: expected a file with a Jinja template, got none.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--chat-template {path}: expected a Jinja template in UTF-8: {error}.") from error
 
 
 def _in_dtype(dtype: str, decoder: DecoderConfig, params: Params) -> tuple[DecoderConfig, Params]:

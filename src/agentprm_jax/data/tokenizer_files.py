@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ from agentprm_jax.models.saving import save_pretrained
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+_LOG = logging.getLogger(__name__)
+
 TOKENIZER = "tokenizer.json"
 GENERATION_CONFIG = "generation_config.json"
 
@@ -29,9 +31,9 @@ GENERATION_CONFIG = "generation_config.json"
 def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template: str | None = None) -> ChatEncoder:
     """Reads the tokenizer and the chat template that belong to a model.
 
-    A template that does not write every turn by itself gives way to one that comes with this package, where that asks
-    for actions in the same way: Qwen3's takes the thoughts from earlier turns, the one instead of it keeps them. A
-    warning says so.
+    A tokenizer's own template that does not write every turn by itself gives way to one that comes with this package,
+    where that asks for actions in the same way: Qwen3's takes the thoughts from earlier turns, the one instead of it
+    keeps them. A warning says so.
 
     Args:
         path: what `models.load_pretrained` takes: a folder in Hugging Face's layout, or a GGUF file. No code that lies
@@ -50,7 +52,7 @@ def load_encoder(path: str | os.PathLike[str], *, vocab_size: int, chat_template
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     try:
-        encoder = _encoder(tokenizer, source)
+        encoder = _encoder(tokenizer, source) if chat_template is None else ChatEncoder(tokenizer)
     except ValueError as error:
         raise ValueError(f"The tokenizer in {source} cannot be used: {error}") from error
     check_vocabulary(vocab_size, encoder, str(source))
@@ -122,11 +124,11 @@ def _encoder(tokenizer: PreTrainedTokenizerFast, source: Path) -> ChatEncoder:
         other = stand_in(tokenizer)
         if other is None:
             raise
-    warnings.warn(
-        f"{source}: the chat template writes a turn differently depending on the turns around it. One that comes along "
-        "takes its place: it asks for actions with the same text, and keeps the thoughts of earlier turns, which the "
-        "model's own takes away. `agentprm import --chat-template FILE` gives the model another.",
-        stacklevel=3,
+    _LOG.warning(
+        "%s: the chat template writes a turn differently depending on the turns around it. One that comes along takes "
+        "its place: where nobody has thought yet it asks for actions with the same text, and it keeps the thoughts of "
+        "earlier turns. `agentprm import --chat-template FILE` gives the model another.",
+        source,
     )
     tokenizer.chat_template = other
     return ChatEncoder(tokenizer)

@@ -22,8 +22,9 @@ from typing import Any
 import msgspec
 
 from agentprm_jax.data.formats.options import CannotHold, MissingChoice, Options, chosen_outcome, is_scale
-from agentprm_jax.data.formats.rows import Row, described
+from agentprm_jax.data.formats.rows import Row
 from agentprm_jax.data.formats.steps import final_reward, known_columns
+from agentprm_jax.data.formats.values import described
 from agentprm_jax.data.record import ACTION_LOSS, BadTrajectory, Message, Trajectory
 
 TRAJ, EVAL, RESULTS, RL = "agenttraj", "agenteval", "agentgym", "agentgym-rl"

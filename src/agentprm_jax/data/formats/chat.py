@@ -17,8 +17,9 @@ import json
 from typing import Any
 
 from agentprm_jax.data.formats.options import Options, chosen_outcome
-from agentprm_jax.data.formats.rows import Row, described
+from agentprm_jax.data.formats.rows import Row
 from agentprm_jax.data.formats.steps import final_reward, known_columns, question_task
+from agentprm_jax.data.formats.values import described
 from agentprm_jax.data.record import ACTION_LOSS, BadTrajectory, Message, Trajectory
 
 CHAT = "openai-chat"

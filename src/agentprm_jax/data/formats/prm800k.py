@@ -16,7 +16,7 @@ How a step's label relates to the record: see ``steps``.
 from typing import Any
 
 from agentprm_jax.data.formats.options import CannotHold, Options, chosen_outcome
-from agentprm_jax.data.formats.rows import Row, described
+from agentprm_jax.data.formats.rows import Row
 from agentprm_jax.data.formats.steps import (
     known_columns,
     named_scorer,
@@ -24,6 +24,7 @@ from agentprm_jax.data.formats.steps import (
     question_task,
     solved_by_steps,
 )
+from agentprm_jax.data.formats.values import described
 from agentprm_jax.data.record import BadTrajectory, Trajectory
 
 PRM800K = "prm800k"

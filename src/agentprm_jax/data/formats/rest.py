@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from agentprm_jax.data.formats.options import CannotHold, Options, is_scale
-from agentprm_jax.data.formats.rows import Row, as_number, described
+from agentprm_jax.data.formats.rows import Row, as_number
+from agentprm_jax.data.formats.values import described, same_json
 from agentprm_jax.data.reading import strict_json, trajectory_from_record
 from agentprm_jax.data.record import SCHEMA, BadTrajectory, Message, Trajectory
 
@@ -62,7 +63,7 @@ def with_rest(row: dict[str, Any], trajectory: Trajectory, read: Read, options: 
         rest["reward_scale"] = options.reward_scale
     for field in _FIELDS:
         value = msgspec.to_builtins(getattr(trajectory, field))
-        if not _same(value, msgspec.to_builtins(getattr(base, field))):
+        if not same_json(value, msgspec.to_builtins(getattr(base, field))):
             rest[field] = value
     marks = _message_marks(trajectory, base, form)
     if marks:
@@ -158,7 +159,7 @@ def _message_marks(trajectory: Trajectory, base: Trajectory, form: str) -> dict[
     return {
         str(index): {"action": message.action, "extra": message.extra}
         for index, (message, read) in enumerate(zip(trajectory.messages, base.messages, strict=True))
-        if message.action != read.action or not _same(message.extra, read.extra)
+        if message.action != read.action or not same_json(message.extra, read.extra)
     }
 
 
@@ -187,8 +188,3 @@ def _role(message: Message) -> str:
 
 def _content(message: Message) -> str:
     return message.content
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equality as JSON, where true is not 1 and -0.0 is not 0.0."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

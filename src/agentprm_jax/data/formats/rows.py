@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from agentprm_jax.data.formats.parquet import PARQUET, as_json, read_parquet, write_parquet
+from agentprm_jax.data.formats.parquet import PARQUET, as_object, read_parquet, write_parquet
+from agentprm_jax.data.formats.values import described
 from agentprm_jax.data.reading import SUFFIXES, BadLine, numbered_lines, strict_json
 from agentprm_jax.data.record import BadTrajectory
 from agentprm_jax.data.writing import whole_folder, write_whole
@@ -156,12 +157,6 @@ def as_number(value: Any, field: str) -> float:
     return number
 
 
-def described(value: Any) -> str:
-    """A JSON value in a few words, for error messages."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def iterate_rows(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[Place, dict[str, Any]]]:
     """The objects of a file, or of the ``.json`` files of a folder in the order of their numbers.
 
@@ -182,7 +177,7 @@ def iterate_rows(path: Path, errors: list[BadLine] | None) -> Iterator[tuple[Pla
             if isinstance(value, bytes):
                 value = strict_json(value.decode("utf-8"))
             elif place.unit == "row":
-                value = as_json(value)
+                value = as_object(value)
             if not isinstance(value, dict):
                 raise ValueError(described(value))
         except (ValueError, RecursionError) as problem:

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentprm_jax.data.formats.options import CannotHold, Options
-from agentprm_jax.data.formats.rows import Row, as_number, described
+from agentprm_jax.data.formats.rows import Row, as_number
+from agentprm_jax.data.formats.values import described
 from agentprm_jax.data.record import BadTrajectory, Message, RecordedScores, Trajectory
 
 LABEL = "label"

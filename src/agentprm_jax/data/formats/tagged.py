@@ -16,7 +16,7 @@ written as ``question Step 1: … ки`` with a line for each step. A row that w
 from typing import Any
 
 from agentprm_jax.data.formats.options import CannotHold, Options, chosen_outcome
-from agentprm_jax.data.formats.rows import Row, described
+from agentprm_jax.data.formats.rows import Row
 from agentprm_jax.data.formats.steps import (
     known_columns,
     named_scorer,
@@ -26,6 +26,7 @@ from agentprm_jax.data.formats.steps import (
     solved_by_steps,
     written_labels,
 )
+from agentprm_jax.data.formats.values import described
 from agentprm_jax.data.record import BadTrajectory, Trajectory
 
 SHEPHERD, OPENRLHF = "math-shepherd", "openrlhf"
