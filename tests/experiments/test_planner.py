@@ -1,9 +1,10 @@
 """Laws of experiments/plan.py that need no compiler."""
 
 import pytest
-from plan import PlanConfig, candidates, compare
+from plan import PlanConfig, candidates, compare, scoring_configs, table_configs
 
 from agentprm_jax.models.lora_config import LoraConfig
+from agentprm_jax.training.planning.presets import MODELS
 
 
 def test_adapters_are_part_of_the_planned_step():
@@ -49,3 +50,15 @@ def test_only_meshes_that_divide_the_rows_of_a_microbatch_are_tried():
 def test_numbers_that_make_no_plan_are_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
         PlanConfig(**wrong)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_tables_have_every_slice_from_8_to_1024_chips_and_each_mesh_divides_the_model(model, tmp_path):
+    training, scoring = table_configs(model, tmp_path), scoring_configs(model, tmp_path)
+    for kind in ("v5p", "h100"):
+        sizes = {config.chips for config in training if config.chip == kind}
+        assert sizes == {8, 32, 64, 128, 256, 512, 1024}
+    assert {(config.step, config.chips) for config in scoring} == {("score", 8), ("score", 32)}
+    for config in (*training, *scoring):
+        first, *others = candidates(config)
+        assert config.mesh == "auto" or (first.mesh.shape, others) == (config.mesh, [])
