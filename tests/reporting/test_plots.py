@@ -4,8 +4,10 @@ import math
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 
 from agentprm_jax.numerics.calibration import reliability
@@ -120,6 +122,19 @@ def test_intervals_reach_from_low_to_high_and_only_decided_ones_are_filled(resul
         assert (difference.low, difference.high) in spans
         assert x_of(dot)[0] == difference.value
         assert (dot.get_markerfacecolor() == "none") is (difference.verdict == "undecided")
+
+
+def test_names_and_numbers_of_comparisons_are_inside_the_figure_however_long(results):
+    mean = f"{results.comparisons[0].a} mean of 5 seeds without anything else"
+    long = [msgspec.structs.replace(results.comparisons[0], metric="mean over beams", a=mean, b=mean)] * 65
+    figure = plots.comparison_intervals(long)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (axes,) = figure.axes
+    for text in (*axes.get_yticklabels(), *axes.texts):
+        place = text.get_window_extent(canvas.get_renderer())
+        assert figure.bbox.x0 <= place.x0 < place.x1 <= figure.bbox.x1, text.get_text()
+    assert axes.get_position().height > 0.9
 
 
 def test_training_curves_leave_gaps_where_there_is_no_number():

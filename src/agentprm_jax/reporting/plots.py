@@ -145,7 +145,7 @@ def comparison_intervals(comparisons: Sequence[Comparison]) -> Figure:
     """Differences between methods with their intervals, one line each, against zero."""
     styles = method_styles(comparison.a for comparison in comparisons)
     with plot_style():
-        figure = new_figure(6.6, 0.9 + 0.36 * len(comparisons))
+        figure = new_figure(7.2, 0.9 + 0.36 * len(comparisons))
         axes = figure.subplots()
         axes.grid(False)
         axes.axvline(0, color=MUTED, linewidth=1)
@@ -156,13 +156,19 @@ def comparison_intervals(comparisons: Sequence[Comparison]) -> Figure:
             axes.plot(difference.value, place, marker="o", markersize=7, color=colour, markerfacecolor=filled)
             text = format_difference(difference)
             axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
-        names = [f"{c.metric}: {method_label(c.a)} {MINUS} {method_label(c.b)}" for c in reversed(comparisons)]
-        axes.set_yticks(range(len(comparisons)), names)
+        names = [_difference_name(comparison) for comparison in reversed(comparisons)]
+        axes.set_yticks(range(len(comparisons)), names, fontsize=9, linespacing=1.0)
         axes.set_ylim(-0.6, len(comparisons) - 0.4)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("difference in mean outcome\n(hollow: the interval contains zero)")
         short_decimals(axes, "x")
     return figure
+
+
+def _difference_name(comparison: Comparison) -> str:
+    """What is compared, on two lines if it is long."""
+    first, second = f"{comparison.metric}: {method_label(comparison.a)}", f"{MINUS} {method_label(comparison.b)}"
+    return f"{first}{' ' if len(first) + len(second) < 40 else chr(10)}{second}"
 
 
 def training_curves(
