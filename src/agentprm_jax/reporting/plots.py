@@ -168,7 +168,7 @@ def comparison_intervals(comparisons: Sequence[Comparison]) -> Figure:
 def _difference_name(comparison: Comparison) -> str:
     """What is compared, on two lines if it is long."""
     first, second = f"{comparison.metric}: {method_label(comparison.a)}", f"{MINUS} {method_label(comparison.b)}"
-    return f"{first}{' ' if len(first) + len(second) < 40 else chr(10)}{second}"
+    return f"{first} {second}" if len(first) + len(second) < 40 else f"{first}\n{second}"
 
 
 def training_curves(
