@@ -16,12 +16,17 @@ _CHATML = (
 
 
 def write_random_llama(folder: Path, texts: Sequence[str]) -> None:
-    """Writes a small random Llama and a byte-level tokenizer that was trained on the texts."""
+    """Writes a small random Llama and a tokenizer of the words of the texts, as models from scratch have.
+
+    Words are read again as the tokens that were said. Bytes would not be: what a random model says of them is no UTF-8,
+    which no conversation of text can hold.
+    """
     import jax
 
+    from agentprm_jax.data.vocabulary import PROMPT, word_tokenizer
     from agentprm_jax.models import DecoderConfig, init_language_model, save_pretrained
 
-    tokenizer = byte_pair_tokenizer(texts, 512)
+    tokenizer = word_tokenizer(sorted({word for text in texts for word in text.split()} - {PROMPT}))
     decoder = DecoderConfig(
         vocab_size=len(tokenizer),
         embed=256,

@@ -11,9 +11,10 @@ the same weights, take the likeliest tokens, say the same number of tokens in ev
 stands `generate` with one cache handed from call to call, padding included, which reads new tokens only. Both run under
 `torch.inference_mode`, with `logits_to_keep` as `generate` sets it. Our side is called with conversations of text.
 
-All sides alternate within one process, in every type of numbers. A ratio is a time of theirs over ours in the same
-round; of the types of theirs the quickest in that round counts, whatever the type of ours. Given are the median and the
-smallest and largest ratio, on the clock; the time on processors says more where other programs run beside this one. The
+All sides alternate within one process, in every type of numbers. A ratio is a time of theirs over ours with the same
+weights, those of one type, in the same round; beside it stands the ratio to the quickest of all types of theirs in that
+round. Given are the median and the smallest and largest ratio, on the clock; the time on processors says more where
+other programs run beside this one. The
 first round of each side, in which most of ours is compiled, is timed apart; ours then plays untimed until nothing more
 is compiled. Equal are first actions that `generate` says too, in the same type of numbers; in bfloat16 small models are
 often undecided between two tokens.
@@ -37,12 +38,14 @@ import tyro
 from goals import RUNS, Goal, goals_table, ratio_goal, write_goals
 from measuring import Spent, ratio_of, spend
 from random_llama import write_random_llama
-from sampling_sides import OBSERVATIONS, OURS, THEIRS, THEIRS_KEPT, Game, Side, conversations, has_torch, sides
+from sampling_sides import OURS, THEIRS, THEIRS_KEPT, Game, Side, has_torch, sides, texts
 
 BAR = 2.0
 NO_TORCH = "torch is not installed (dependency group `torch`)"
 MOST_WARM_GAMES = 10
 """Games that ours plays untimed, at most, until two in a row compile nothing: only then are its slots full."""
+COLUMNS = ("model", "batch", "dtype", "ours", "generate", "cache kept", "ratio", "processors", "to kept", "to quicker")
+COLUMNS += ("equal", "first")
 RANDOM, SMOLLM2 = "random", "smollm2"
 
 
@@ -83,9 +86,15 @@ class Case(NamedTuple):
         """Tokens a second in the middle round."""
         return self.tokens / statistics.median(one.clock for one in self.spent[side, dtype])
 
-    def ratios(self, dtype: str, side: str) -> list[Spent]:
-        """Times of the quickest type of a side over ours in one type, of each round."""
-        others = [times for (name, _), times in self.spent.items() if name == side]
+    def ratios(self, dtype: str, side: str, types: Sequence[str] | None = None) -> list[Spent]:
+        """Times of a side over ours in one type, of each round.
+
+        Args:
+            dtype: ours.
+            side: whose times.
+            types: theirs, of which the quickest in each round counts; None is ours.
+        """
+        others = [self.spent[side, other] for other in types or (dtype,)]
         rounds = zip(self.spent[OURS, dtype], *others, strict=True)
         return [Spent(*(min(theirs) / ours for ours, *theirs in zip(*spent, strict=True))) for spent in rounds]
 
@@ -121,7 +130,7 @@ def model_folder(model: str, folder: Path) -> Path:
     """Where both sides find the model; those known by a name are written into a new folder."""
     path = folder / model
     if model == RANDOM:
-        write_random_llama(path, [*(start[0].content for start in conversations(64)), *OBSERVATIONS])
+        write_random_llama(path, list(texts()))
     elif model == SMOLLM2:
         write_smollm2(path)
     else:
@@ -177,19 +186,21 @@ def settle(side: Side) -> None:
 def table(cases: Sequence[Case]) -> list[str]:
     """The table as Markdown; speeds in tokens a second."""
     lines = [
-        "| model | batch | dtype | ours | generate | cache kept | ratio | processors | to kept | equal | first |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| {' | '.join(COLUMNS)} |",
+        f"| {' | '.join('---' if name in ('model', 'dtype') else '---:' for name in COLUMNS)} |",
     ]
     for case in cases:
-        for dtype in dict.fromkeys(dtype for _, dtype in case.spent):
+        types = tuple(dict.fromkeys(dtype for _, dtype in case.spent))
+        for dtype in types:
             names = [name for name in (OURS, THEIRS, THEIRS_KEPT) if (name, dtype) in case.spent]
             cells = [f"{case.speed(name, dtype):,.1f}" for name in names]
             if dtype in case.equal:
                 clock, processor = zip(*case.ratios(dtype, THEIRS), strict=True)
                 kept = [one.clock for one in case.ratios(dtype, THEIRS_KEPT)]
-                cells += [spread(clock), spread(processor), spread(kept), f"{case.equal[dtype]:.0%}"]
+                quicker = [one.clock for one in case.ratios(dtype, THEIRS, types)]
+                cells += [spread(clock), spread(processor), spread(kept), spread(quicker), f"{case.equal[dtype]:.0%}"]
             else:
-                cells += ["-"] * 6
+                cells += ["-"] * 7
             row = (case.model, case.batch, dtype, *cells, f"{case.first[OURS, dtype]:.1f} s")
             lines.append(f"| {' | '.join(map(str, row))} |")
     return lines

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,6 +81,14 @@ def observation(turn: int, row: int) -> str:
     return OBSERVATIONS[turn % len(OBSERVATIONS)].format(row + turn + 2, row + 1)
 
 
+def texts() -> Iterator[str]:
+    """All that the users of up to 64 conversations say in up to 256 games."""
+    yield from (f"{number:06d}" for number in range(256))
+    for row, (opening,) in enumerate(conversations(64)):
+        yield opening.content
+        yield from (observation(turn, row) for turn in range(8))
+
+
 def openings(game: Game, number: int) -> list[list[Message]]:
     """The first messages of a game; its number stands in front, so that no game before it is of use."""
     from agentprm_jax.data import Message
@@ -118,6 +126,8 @@ def their_play(sampler: NativeSampler, model: Any, game: Game, *, keep: bool) ->
     """
     torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
     encoder, pad, numbers = sampler.encoder, sampler.encoder.pad_id, itertools.count()
+    special = [index for index, token in encoder.tokenizer.added_tokens_decoder.items() if token.special]
+    never = sorted({*special} - {encoder.end_of_turn_id})  # ours never says them either
 
     def padded(rows: list[list[int]]) -> tuple[Any, Any]:
         width = max(map(len, rows))
@@ -137,6 +147,7 @@ def their_play(sampler: NativeSampler, model: Any, game: Game, *, keep: bool) ->
                     do_sample=False,
                     pad_token_id=pad,
                     eos_token_id=[encoder.end_of_turn_id],
+                    suppress_tokens=never,
                     **cache,
                 )
             new = grown[:, tokens.shape[1] :]

@@ -14,7 +14,7 @@ def test_a_small_game_is_measured_on_all_sides_to_its_table(tmp_path, capsys):
     cells = [line.strip("| ").split(" | ") for line in lines]
     assert [row[:3] for row in cells] == [["random", size, "float32"] for size in ("1", "1", "2")]  # grows by a line
     assert all(float(row[place].replace(",", "")) > 0 for row in cells for place in (3, 4, 5))
-    assert {row[9] for row in cells} == {"100%"}  # both sides say the same in float32
+    assert {row[10] for row in cells} == {"100%"}  # both sides say the same in float32
     (goal,) = read_goals(tmp_path)
     assert goal.name == "random, float32, batch 2, against generate"
     assert goal.value > 0

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentprm_jax.models.call_plan import at_least, plan_batches, plan_passes
+from agentprm_jax.models.call_plan import at_least, packed_tokens, plan_batches, plan_passes
 
 LENGTHS, ROWS = (4, 8, 32), (2, 8, 16)
 counts = st.lists(st.integers(1, 100), min_size=1, max_size=16)
@@ -70,3 +70,8 @@ def test_rows_of_different_lengths_are_read_together_where_a_call_costs_much(cal
     batches = list(plan_batches(counts, (8, 32), lambda _: (4, 8), call_cost))
     assert [batch.columns for batch in batches] == columns
     assert sorted(np.concatenate([batch.members for batch in batches]).tolist()) == list(range(6))
+
+
+@pytest.mark.parametrize(("needed", "packed"), [(1, 4), (4, 4), (5, 8), (17, 20), (28, 28), (29, None), (32, None)])
+def test_of_the_places_of_a_call_no_more_than_an_eighth_too_many_is_computed(needed, packed):
+    assert packed_tokens(4, 8, needed) == packed

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agentprm_jax.models import extend, init_cache, logits_of
-from agentprm_jax.models.decoding import DecodeCache, LayerCache, decode_step, decode_weights, next_logits
+from agentprm_jax.models.decoding import decode_step, decode_weights, next_logits, start_decoding
 from tests.models.tiny_models import FAMILIES, NORMED, PLAIN, language_model, quick_jit, random_tokens, run
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -20,9 +20,7 @@ def cache_of(config, decoder, tokens):
     """Rows that have read the first `PROMPTS` of their tokens, with room for `ROOM` more."""
     cache = read(config, decoder, init_cache(config, 3, 8), tokens[:, :8], PROMPTS)[1]
     keys, values = (jax.lax.bitcast_convert_type(kept, jnp.dtype(config.dtype)) for kept in (cache.keys, cache.values))
-    room = ((0, 0), (0, 0), (0, ROOM), (0, 0))
-    layers = (LayerCache(jnp.pad(k, room), jnp.pad(v, room)) for k, v in zip(keys, values, strict=True))
-    return DecodeCache(tuple(layers), cache.lengths, jnp.int32(cache.capacity), jnp.int32(0))
+    return start_decoding(zip(keys, values, strict=True), cache.lengths, ROOM)
 
 
 @pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES)

@@ -37,8 +37,7 @@ def choose_tokens(
     known = jnp.where(allowed[:, None], logits, -jnp.inf)
     peak = known.max(axis=0)
     likely = likeliest(known, temperature, top_k, top_p)
-    step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
-    tokens = jax.lax.cond(temperature > 0, _sampled, _largest, _grouped(likely), peak, step_keys, temperature)
+    tokens = jax.lax.cond(temperature > 0, _sampled, _largest, _grouped(likely), peak, keys, step, temperature)
     chosen = jnp.take_along_axis(known, tokens[None], axis=0)[0]
     return tokens, chosen - peak - jnp.log(jnp.exp(known - peak).sum(axis=0))
 
@@ -51,22 +50,30 @@ def _grouped(scores: Float[Array, "v b"]) -> Float[Array, "c w b"]:
 
 
 def _largest(
-    scores: Float[Array, "c w b"], peak: Float[Array, "b"], keys: Array, temperature: Float[Array, ""]
+    scores: Float[Array, "c w b"],
+    peak: Float[Array, "b"],
+    keys: Array,
+    step: Int[Array, ""],
+    temperature: Float[Array, ""],
 ) -> Int[Array, "b"]:
-    del peak, keys, temperature
+    del peak, keys, step, temperature
     group = jnp.argmax(scores.max(axis=1), axis=0)
     return _in_group(group, jnp.argmax(_members(scores, group), axis=-1))
 
 
 def _sampled(
-    scores: Float[Array, "c w b"], peak: Float[Array, "b"], keys: Array, temperature: Float[Array, ""]
+    scores: Float[Array, "c w b"],
+    peak: Float[Array, "b"],
+    keys: Array,
+    step: Int[Array, ""],
+    temperature: Float[Array, ""],
 ) -> Int[Array, "b"]:
     """A token from the softmax of the scores over the temperature: first its group, then which of the group.
 
     Both by adding Gumbel noise to log-probabilities and taking the largest. The vocabulary as one group would need a
     random number for every token, and those cost as much as the model's products.
     """
-    rows = jax.vmap(lambda key: jax.random.split(key))(keys)
+    rows = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, step)))(keys)
     masses = jnp.exp((scores - peak) / temperature).sum(axis=1).T
     group = jnp.argmax(jnp.log(masses) + _gumbel(rows[:, 0], masses.shape[1]), axis=-1)
     members = _members(scores, group)

@@ -84,9 +84,15 @@ def copy_prompts(
     return PromptStore(copy_slots(store.slots, sources, targets, columns=columns), hidden)
 
 
-@partial(jax.jit, static_argnames=("config", "window"), donate_argnames="store")
+@partial(jax.jit, static_argnames=("config", "window", "packed"), donate_argnames="store")
 def prefill_prompts(
-    config: DecoderConfig, params: Params, store: PromptStore, prefill: Prefill, *, window: int
+    config: DecoderConfig,
+    params: Params,
+    store: PromptStore,
+    prefill: Prefill,
+    *,
+    window: int,
+    packed: int | None = None,
 ) -> PromptStore:
     """Append new tokens to slots.
 
@@ -96,11 +102,12 @@ def prefill_prompts(
         store: donated.
         prefill: what to append.
         window: columns of a slot that are looked at; at least `begin`.
+        packed: how many tokens are computed, at least the sum of `counts`; None: those of whole rows.
 
     Returns:
         The store, with the hidden state of the last token of every slot that was read.
     """
-    hidden, slots = prefill_slots(config, params["decoder"], store.slots, prefill, window)
+    hidden, slots = prefill_slots(config, params["decoder"], store.slots, prefill, window, packed=packed)
     last = jnp.maximum(prefill.counts - 1, 0)[:, None, None]
     ending = jnp.take_along_axis(hidden, last, axis=1)[:, 0].astype(jnp.float32)
     return PromptStore(slots, store.hidden.at[prefill.slots].set(ending, mode="drop"))

@@ -26,7 +26,7 @@ from agentprm_jax.actors.stops import cut_at_stop, ending_tokens, stop_table
 from agentprm_jax.data.encode import ChatEncoder
 from agentprm_jax.data.trajectory import Message
 from agentprm_jax.models.bits import narrow_as_bits
-from agentprm_jax.models.call_plan import PREFILL_COST, Pass, at_least, plan_batches, plan_passes
+from agentprm_jax.models.call_plan import PREFILL_COST, Pass, at_least, packed_tokens, plan_batches, plan_passes
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoding import decode_weights
 from agentprm_jax.models.forward import Params
@@ -230,7 +230,7 @@ class NativeSampler:
         places, firsts, prompt = np.unique(request.prompt[rows], return_index=True, return_inverse=True)
         prompts = request.prompts.take(places)
         window = at_least(self.sampler_config.windows, int(prompts.lengths.max()))
-        slots = self._read(prompts, window)[prompt]
+        slots = self._read(prompts)[prompt]
         kept = np.zeros(len(rows), bool)
         kept[firsts] = True
         if keep_all and not kept.all():
@@ -247,12 +247,12 @@ class NativeSampler:
         self._table.record(slots[kept], Prompts.from_keys(held))
         return self._actions(sampled, prompts.lengths[prompt].tolist())
 
-    def _read(self, prompts: Prompts, window: int) -> Int[np.ndarray, "n"]:
+    def _read(self, prompts: Prompts) -> Int[np.ndarray, "n"]:
         """Brings prompts into slots and returns which."""
         sources, matched = self._table.match(prompts)
         shared, apart = prompts.shared(), 0
         if np.maximum(shared - matched, 0).sum() > shared + PREFILL_COST:
-            self._read(Prompts.from_keys([prompts.keys[0][: 4 * shared]]), window)
+            self._read(Prompts.from_keys([prompts.keys[0][: 4 * shared]]))
             sources, matched = self._table.match(prompts)
             apart = shared
         slots = self._table.claim(sources, matched)
@@ -262,7 +262,14 @@ class NativeSampler:
         counts = prompts.lengths - matched
         for step in plan_passes(counts, self.sampler_config.prefill_lengths, self.sampler_config.row_counts):
             prefill = self._prefill(step, prompts, matched, slots)
-            self._store = prefill_prompts(self.config, self._params, self._store, prefill, window=window)
+            self._store = prefill_prompts(
+                self.config,
+                self._params,
+                self._store,
+                prefill,
+                window=at_least(self.sampler_config.windows, int(prefill.begin.max())),
+                packed=packed_tokens(*prefill.tokens.shape, int(step.counts.sum())),
+            )
         self._table.record(slots, prompts)
         used = self._usage
         cached, computed = used.cached_tokens + int(matched.sum()) - apart, used.prompt_tokens + int(counts.sum())

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from agentprm_jax.models.bits import as_bits
 from agentprm_jax.models.blockwise import blockwise_attention
 from agentprm_jax.models.placement import Constrain, compiled_for, unconstrained
 from agentprm_jax.models.products import contract
@@ -21,6 +22,24 @@ class Past(NamedTuple):
     values: Array  # [b, k, s, e]
 
 
+class Packing(NamedTuple):
+    """Where the tokens of rows stand that are computed one behind another, without the padding between them."""
+
+    places: Array  # int32 [n]; of each token its place in the rows, which stand one behind another; any for padding
+    tokens: Array  # int32 [b, t]; of each place in the rows its token; any where the row has none
+
+    def rows(self, packed: Float[Array, "h n e"]) -> Float[Array, "b h t e"]:
+        """The rows of what is packed; what stands where a row has no token means nothing."""
+        spread = as_bits(packed)[:, self.tokens].swapaxes(0, 1)
+        return jax.lax.bitcast_convert_type(spread, packed.dtype)
+
+    def pack(self, rows: Float[Array, "b h t e"]) -> Float[Array, "h n e"]:
+        """What the rows have at the places of tokens."""
+        b, h, t, e = rows.shape
+        packed = as_bits(rows).swapaxes(0, 1).reshape(h, b * t, e)[:, self.places]
+        return jax.lax.bitcast_convert_type(packed, rows.dtype)
+
+
 class Context(NamedTuple):
     """What attention needs to know about the tokens of a call, shared by all layers."""
 
@@ -29,6 +48,7 @@ class Context(NamedTuple):
     segments: Array | None  # [b, t]; tokens see tokens of their own segment only; None: one segment a row
     lengths: Array | None  # [b]; how many columns of the past are visible; None where there is no past
     branches: Array | None = None  # [b, t]; tokens see branch 0 and their own of their segment; None: all is branch 0
+    packing: Packing | None = None  # where the call's one row holds the tokens of `b` rows; `cos` and `sin` are its own
 
 
 def attend(
@@ -45,6 +65,9 @@ def attend(
     past or there are branches, which its kernel does not know; else attention in blocks. Neither ever holds the scores
     of all pairs of tokens.
     """
+    if context.packing is not None:
+        rows = (context.packing.rows(packed[0]) for packed in (queries, keys, values))
+        return context.packing.pack(attend(*rows, past, context._replace(packing=None), constrain))[None]
     b, h, t, e = queries.shape
     groups = queries.reshape(b, keys.shape[1], -1, t, e)
     if past is not None:

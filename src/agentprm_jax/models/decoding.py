@@ -2,7 +2,8 @@
 
 A scan over layers copies each layer's weights and each layer's past before it uses them, which costs as much as the
 products of a single token. Here every layer has arrays of its own, and as all rows generate their tokens in step, keys
-and values are written in place, at the same column of every row, behind the columns of the prompts.
+and values are written in place, at the same column of every row. What is written stands apart from the prompts, which
+no step changes: their keys lie turned, as products with single queries take them.
 
 Matrices have their outputs first and stand left of the activations, whose rows come last: `[o, i]` times `[i, b]`. Of
 a product's two operands XLA's CPU compiler lays out the right one anew in every call; with the weights on the right
@@ -11,6 +12,7 @@ more processors busy than many small ones.
 """
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -58,18 +60,19 @@ class DecodeWeights(NamedTuple):
 
 
 class LayerCache(NamedTuple):
-    """Keys and values of a layer: the prompts in the first columns, in the others what was generated after them."""
+    """Keys, rotated, and values of a layer: of the prompts, and of what was generated after them."""
 
-    keys: Array  # [b, k, s, e], rotated
-    values: Array  # [b, k, s, e]
+    prompt_keys: Array  # [b, k, e, p]
+    prompt_values: Array  # [b, k, p, e]
+    keys: Array  # [b, k, n, e]
+    values: Array  # [b, k, n, e]
 
 
 class DecodeCache(NamedTuple):
-    """What the rows have seen: prompts of different lengths, and behind their columns as many new tokens of each."""
+    """What the rows have seen: prompts of different lengths, and as many new tokens of each."""
 
     layers: tuple[LayerCache, ...]
     lengths: Array  # int32 [b]; tokens of the prompts
-    window: Array  # int32 []; columns of the prompts
     generated: Array  # int32 []; tokens generated in every row
 
 
@@ -79,7 +82,7 @@ class _Place(NamedTuple):
     cos: Array  # [b, 1, e / 2]
     sin: Array  # [b, 1, e / 2]
     column: Array  # int32 []
-    visible: Array  # bool [b, 1, 1, s]; their own column included
+    visible: Array  # bool [b, 1, 1, p + n]; columns of the prompts, then generated ones with their own
 
 
 def decode_weights(config: DecoderConfig, params: Params) -> DecodeWeights:
@@ -133,6 +136,24 @@ def _outputs_first(projections: tuple[Params, ...], layer: int, *, inputs: int, 
     return Matrix(jnp.concatenate([kernel(one) for one in projections]), jnp.concatenate(biases) if biases else None)
 
 
+def start_decoding(
+    prompts: Iterable[tuple[Float[Array, "b k p e"], Float[Array, "b k p e"]]], lengths: Int[Array, "b"], room: int
+) -> DecodeCache:
+    """A cache of prompts after which nothing is generated yet.
+
+    Args:
+        prompts: keys and values of each layer.
+        lengths: tokens of the prompts; columns behind them are not looked at.
+        room: tokens that may be generated.
+    """
+
+    def layer_cache(keys: Float[Array, "b k p e"], values: Float[Array, "b k p e"]) -> LayerCache:
+        empty = jnp.zeros((*keys.shape[:2], room, keys.shape[3]), keys.dtype)
+        return LayerCache(keys.swapaxes(2, 3), values, empty, empty)
+
+    return DecodeCache(tuple(layer_cache(*pair) for pair in prompts), lengths, jnp.zeros((), jnp.int32))
+
+
 def decode_step(
     config: DecoderConfig, weights: DecodeWeights, cache: DecodeCache, tokens: Int[Array, "b"]
 ) -> tuple[Float[Array, "d b"], DecodeCache]:
@@ -148,10 +169,10 @@ def decode_step(
         Hidden states of the tokens after the final norm, and what the rows have seen then.
     """
     cos, sin = (turn[:, 0] for turn in rotation(config, (cache.lengths + cache.generated)[:, None]))
-    column = cache.window + cache.generated
-    columns = jnp.arange(cache.layers[0].keys.shape[2])
-    visible = (columns < cache.lengths[:, None]) | ((columns >= cache.window) & (columns <= column))
-    place = _Place(cos, sin, column, visible[:, None, None])
+    prompt = jnp.arange(cache.layers[0].prompt_values.shape[2]) < cache.lengths[:, None]
+    generated = jnp.arange(cache.layers[0].values.shape[2]) <= cache.generated
+    visible = jnp.hstack([prompt, jnp.broadcast_to(generated, (len(tokens), len(generated)))])
+    place = _Place(cos, sin, cache.generated, visible[:, None, None])
     x = as_columns(jax.lax.bitcast_convert_type(weights.embedding[tokens], jnp.dtype(config.dtype)))
     extended = []
     for layer, layer_cache in zip(weights.layers, cache.layers, strict=True):
@@ -181,7 +202,9 @@ def _block(
         queries = rms_norm(queries, layer.query_norm, config.norm_eps)
         keys = rms_norm(keys, layer.key_norm, config.norm_eps)
     queries, keys = (rotate(turned, place.cos, place.sin) for turned in (queries, keys))
-    longer = LayerCache(*(_written(*pair, place.column) for pair in zip(layer_cache, (keys, values), strict=True)))
+    longer = layer_cache._replace(
+        keys=_written(layer_cache.keys, keys, place.column), values=_written(layer_cache.values, values, place.column)
+    )
     middle = x + _product(layer.out, _attended(config, queries, longer, place.visible))
     gate, up = jnp.split(_product(layer.gate_and_up, _norm(config, middle, layer.mlp_norm)), 2)
     return middle + _product(layer.down, swiglu(gate, up)), longer
@@ -193,16 +216,20 @@ def _attended(
     """Attention of every row's token over what the row has seen."""
     scaled = (queries.astype(jnp.float32) * config.head_dim**-0.5).astype(queries.dtype)
     grouped = scaled.reshape(len(queries), config.kv_heads, -1, config.head_dim)
-    scores = jnp.where(visible, contract("bkge,bkse->bkgs", grouped, layer_cache.keys), jnp.finfo(jnp.float32).min)
+    old = contract("bkge,bkep->bkgp", grouped, layer_cache.prompt_keys)
+    new = contract("bkge,bkne->bkgn", grouped, layer_cache.keys)
+    scores = jnp.where(visible, jnp.concatenate([old, new], axis=-1), jnp.finfo(jnp.float32).min)
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
-    mixed = contract("bkgs,bkse->bkge", weights.astype(queries.dtype), layer_cache.values)
+    of_old, of_new = jnp.split(weights.astype(queries.dtype), [old.shape[-1]], axis=-1)
+    mixed = contract("bkgp,bkpe->bkge", of_old, layer_cache.prompt_values)
+    mixed += contract("bkgn,bkne->bkge", of_new, layer_cache.values)
     mixed = (mixed / weights.sum(-1, keepdims=True)).astype(queries.dtype)
     return mixed.transpose(1, 2, 3, 0).reshape(-1, len(queries))
 
 
 def _written(
-    kept: Float[Array, "b k s e"], new: Float[Array, "b k e"], column: Int[Array, ""]
-) -> Float[Array, "b k s e"]:
+    kept: Float[Array, "b k n e"], new: Float[Array, "b k e"], column: Int[Array, ""]
+) -> Float[Array, "b k n e"]:
     """The array with one column written, in place."""
     written = jax.lax.dynamic_update_slice_in_dim(as_bits(kept), as_bits(new)[:, :, None], column, axis=2)
     return jax.lax.bitcast_convert_type(written, kept.dtype)

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from agentprm_jax.models.attention import Context, Past
+from agentprm_jax.models.attention import Context, Packing, Past
 from agentprm_jax.models.bits import as_bits
 from agentprm_jax.models.cache import init_cache
 from agentprm_jax.models.config import DecoderConfig
 from agentprm_jax.models.decoder import Decoder
-from agentprm_jax.models.decoding import DecodeCache, LayerCache
+from agentprm_jax.models.decoding import DecodeCache, start_decoding
 from agentprm_jax.models.parameters import Params, apply
 from agentprm_jax.models.placement import Constrain, sharding_of, unconstrained
 from agentprm_jax.models.rope import rotation
@@ -76,8 +76,12 @@ def prefill_slots(
     prefill: Prefill,
     window: int,
     constrain: Constrain = unconstrained,
+    packed: int | None = None,
 ) -> tuple[Float[Array, "b t d"], SlotStore]:
     """Reads new tokens after what slots hold, and appends those that are to be kept.
+
+    All but attention works on single tokens. With `packed` these are no more than so many: the first `counts` of every
+    row, without what the rows are filled up with.
 
     Args:
         config: shape of the decoder.
@@ -85,21 +89,43 @@ def prefill_slots(
         store: may be donated.
         prefill: what to read.
         window: columns of a slot that are looked at; at least `begin`. 0 where every slot is empty.
-        constrain: pins activations to a mesh.
+        constrain: pins activations to a mesh; not for packed ones, of which devices cannot share the rows.
+        packed: at least the sum of `counts`; only where nothing but what is appended is read. None: whole rows.
 
     Returns:
         Hidden states after the final norm (those of padding mean nothing), and the store.
     """
     steps = jnp.arange(prefill.tokens.shape[1])
     columns = prefill.begin[:, None] + steps
-    cos, sin = rotation(config, columns if prefill.positions is None else prefill.positions)
     past = _load_past(store, prefill.slots, window, constrain) if window else None
-    context = Context(cos, sin, None, prefill.begin if window else None, prefill.branches)
-    hidden, present = apply(Decoder(config, constrain), decoder, prefill.tokens, past, context)
+    lengths = prefill.begin if window else None
+    targets = jnp.where(steps < prefill.counts[:, None], columns, store.keys.shape[3])
+    if packed is None:
+        cos, sin = rotation(config, columns if prefill.positions is None else prefill.positions)
+        context = Context(cos, sin, None, lengths, prefill.branches)
+        hidden, present = apply(Decoder(config, constrain), decoder, prefill.tokens, past, context)
+        slots = prefill.slots
+    else:
+        assert prefill.branches is None, "Only what is appended is packed."
+        packing = _packing(prefill.counts, prefill.tokens.shape[1], packed)
+        tokens, columns, targets = (rows.reshape(-1)[packing.places] for rows in (prefill.tokens, columns, targets))
+        targets = jnp.where(jnp.arange(packed) < prefill.counts.sum(), targets, store.keys.shape[3])[:, None]
+        context = Context(*rotation(config, columns[None]), None, lengths, packing=packing)
+        hidden, present = apply(Decoder(config, constrain), decoder, tokens[None], past, context)
+        hidden = packing.rows(hidden)[:, 0]
+        present = Past(*(new.swapaxes(1, 3) for new in present))  # a token for each row: [l, n, k, 1, e]
+        slots = prefill.slots[packing.places // len(steps)]
     # In the order that a gather of columns has: row, column, layer, head, element.
     keys, values = (as_bits(new).transpose(1, 3, 0, 2, 4) for new in present)
-    targets = jnp.where(steps < prefill.counts[:, None], columns, store.keys.shape[3])
-    return hidden, _written(store, prefill.slots, keys, values, targets, constrain)
+    return hidden, _written(store, slots, keys, values, targets, constrain)
+
+
+def _packing(counts: Int[Array, "b"], columns: int, size: int) -> Packing:
+    """The first `counts` places of each row, one row behind another; of `size` tokens the last ones are padding."""
+    steps = jnp.arange(columns)
+    starts = jnp.cumsum(counts) - counts
+    (places,) = jnp.nonzero((steps < counts[:, None]).reshape(-1), size=size, fill_value=0)
+    return Packing(places, jnp.minimum(starts[:, None] + steps, size - 1))
 
 
 def load_decode_cache(
@@ -109,20 +135,17 @@ def load_decode_cache(
 
     def loaded(kept: Array, layer: int) -> Array:
         prompts = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
-        roomy = jnp.pad(prompts, ((0, 0), (0, 0), (0, room), (0, 0)))
-        return jax.lax.bitcast_convert_type(roomy, jnp.dtype(dtype))
+        return jax.lax.bitcast_convert_type(prompts, jnp.dtype(dtype))
 
-    layers = (LayerCache(*(loaded(kept, layer) for kept in store)) for layer in range(store.keys.shape[0]))
-    return DecodeCache(tuple(layers), lengths, jnp.asarray(window, jnp.int32), jnp.zeros((), jnp.int32))
+    layers = range(store.keys.shape[0])
+    return start_decoding(((loaded(store.keys, one), loaded(store.values, one)) for one in layers), lengths, room)
 
 
 def save_generated(store: SlotStore, slots: Int[Array, "b"], cache: DecodeCache, real: Bool[Array, "b t"]) -> SlotStore:
     """The store with the generated tokens that are `real` behind the prompts of the rows' slots."""
     columns = cache.lengths[:, None] + jnp.arange(real.shape[1])
-    keys, values = (
-        jnp.stack([as_bits(layer_cache[:, :, -real.shape[1] :]) for layer_cache in kept]).transpose(1, 3, 0, 2, 4)
-        for kept in zip(*cache.layers, strict=True)
-    )
+    keys = jnp.stack([as_bits(layer.keys) for layer in cache.layers]).transpose(1, 3, 0, 2, 4)
+    values = jnp.stack([as_bits(layer.values) for layer in cache.layers]).transpose(1, 3, 0, 2, 4)
     return _written(store, slots, keys, values, jnp.where(real, columns, store.keys.shape[3]))
 
 
