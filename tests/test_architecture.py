@@ -23,6 +23,7 @@ COMMANDS = {
     "collect": "CollectConfig",
     "train_prm": "TrainPrmConfig",
     "evaluate": "EvaluateConfig",
+    "fork_values": "ForkValuesConfig",
     "bench_gae": "BenchGaeConfig",
     "plan": "PlanConfig",
 }

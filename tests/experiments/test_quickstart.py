@@ -129,3 +129,21 @@ def test_another_configuration_in_the_same_folder_is_refused_in_a_sentence(finis
     assert refused.returncode != 0
     assert "train_tasks was 100 and is now 50" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_its_promises_are_held_against_forks_and_a_second_start_plays_nothing(finished):
+    output, _, _ = finished
+    script, forks = SCRIPT.with_name("fork_values.py"), output / "forks"
+    given = ["--evaluation", str(output / "evaluation"), "--output", str(forks), "--count", "5", "--forks", "2"]
+    once, again = (
+        subprocess.run([sys.executable, str(script), *given], capture_output=True, text=True, check=False)
+        for _ in range(2)
+    )
+    assert once.returncode == 0, once.stderr[-3000:]
+    assert "forks: " in once.stderr
+    assert "forks: " not in again.stderr
+    assert again.stdout == once.stdout
+    rows = json.loads((forks / "results.json").read_text())["tables"][0]["rows"]
+    assert [row["method"] for row in rows] == ["agentprm", "agentprm_no_la", "pvm", "orm", "forks"]
+    assert all(row["estimates"]["mse_q"]["n_tasks"] == 5 for row in rows[:-1])

@@ -21,7 +21,7 @@ from agentprm_jax.reporting.prm_training import describe_form
 from agentprm_jax.reporting.provenance import join_origins
 from agentprm_jax.reporting.results import Column, Comparison, Cost, Curve, PrmTraining, Row, RowKind, Stage, Table
 from agentprm_jax.reporting.statistics import estimate, paired_bootstrap
-from agentprm_jax.reporting.value_metrics import ValueMetrics, reference_errors, same_actions_estimate
+from agentprm_jax.reporting.value_metrics import AUC_COLUMNS, ValueMetrics, reference_errors, same_actions_estimate
 from agentprm_jax.scoring.base import StepScores
 
 SEARCH_TABLE, VALUE_TABLE = "Search", "Value metrics"
@@ -30,7 +30,6 @@ AGENTPRM = ("agentprm", "agentprm_delta_q")
 METHODS = (*AGENTPRM, "agentprm_no_la", "pvm", "orm")
 RANDOM_BEAMS = ("random_beam", "random_beam_finished_first")
 UNTRAINED = "greedy_before_sft"
-AUC_STEPS = (0, 1, 2, 3)
 ENSEMBLE_CAPTION = " Mean of seeds: the promise is the mean over a method's PRMs, all of which read the samples."
 
 
@@ -128,12 +127,7 @@ class Findings:
             for name, key in (("constant predictor", "constant"), ("step-index predictor", "step_index"))
         ]
         columns = [
-            *(
-                Column(key=f"auc_{k + 1}", title=f"AUC step {k + 1}", meaning=f"AUC within a task at step {k + 1}.")
-                for k in AUC_STEPS
-            ),
-            Column(key="auc", title="AUC all", meaning="AUC within a task at a fixed step, pooled over all steps."),
-            Column(key="auc_act", title="AUC not finish", meaning="The same over the steps that are not `finish`."),
+            *AUC_COLUMNS,
             Column(key="mse", title="MSE", meaning="Squared error of the promise of every step.", better="lower"),
             Column(key="brier", title="Brier", meaning="The same with promises clipped to [0, 1].", better="lower"),
             Column(key="brier_last", title="Brier last", meaning="Brier score of the last step.", better="lower"),
@@ -334,15 +328,11 @@ class Findings:
 
     def _value_row(self, name: str, metrics: ValueMetrics, kind: RowKind = "method", note: str = "") -> Row:
         found = {
-            **{f"auc_{k + 1}": metrics.step_auc(k) for k in AUC_STEPS},
-            "auc": metrics.mean_auc(),
-            "auc_act": metrics.mean_auc(finish=False),
             "mse": metrics.mse(),
             "brier": metrics.brier(),
             "brier_last": metrics.last_step_brier(),
         }
-        defined = {key: one for key, one in found.items() if one is not None}
-        return Row(method=name, kind=kind, note=note, estimates=defined)
+        return Row(method=name, kind=kind, note=note, estimates=metrics.aucs() | found)
 
 
 def _search_column(key: str) -> Column:

@@ -21,10 +21,19 @@ from agentprm_jax.numerics.calibration import (
     step_index_mse,
 )
 from agentprm_jax.reporting.pool import Pool
-from agentprm_jax.reporting.results import Estimate
+from agentprm_jax.reporting.results import Column, Estimate
 from agentprm_jax.reporting.statistics import UndefinedStatistic, pooled_estimate
 
 FOLDS = 4
+AUC_STEPS = (0, 1, 2, 3)
+AUC_COLUMNS = (
+    *(
+        Column(key=f"auc_{k + 1}", title=f"AUC step {k + 1}", meaning=f"AUC within a task at step {k + 1}.")
+        for k in AUC_STEPS
+    ),
+    Column(key="auc", title="AUC all", meaning="AUC within a task at a fixed step, pooled over all steps."),
+    Column(key="auc_act", title="AUC not finish", meaning="The same over the steps that are not `finish`."),
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +60,26 @@ class ValueMetrics:
         """AUC within a task at a fixed step, pooled over all steps: each step counts with its number of pairs."""
         return self._auc(self._pairs[finish], slice(None))
 
+    def aucs(self) -> dict[str, Estimate]:
+        """Those of `AUC_COLUMNS` that there are, by their keys."""
+        found = {f"auc_{k + 1}": self.step_auc(k) for k in AUC_STEPS}
+        found |= {"auc": self.mean_auc(), "auc_act": self.mean_auc(finish=False)}
+        return {key: one for key, one in found.items() if one is not None}
+
     def mse(self) -> Estimate:
         """Mean squared error of the promise of every step against the outcome."""
         return self._squared(lambda flat: flat.predictions)
+
+    def mse_to(self, values: Sequence[Float[np.ndarray, " u"]], noise: Sequence[Float[np.ndarray, " u"]]) -> Estimate:
+        """Mean squared error of the promise of every step against a value that is known with an unbiased error.
+
+        Args:
+            values: of each step of each trajectory.
+            noise: the variance of each one's error, or an unbiased estimate of it, which is taken off.
+        """
+        target, variance = np.concatenate(values), np.concatenate(noise)
+        errors = [(flat.predictions - target) ** 2 - variance for flat in map(self._flat, self.promises)]
+        return self._mean(errors)
 
     def brier(self) -> Estimate:
         """Mean squared error of the promise of every step, clipped to [0, 1], against the outcome."""
@@ -92,7 +118,10 @@ class ValueMetrics:
             return None
 
     def _squared(self, predict) -> Estimate:
-        errors = [(predict(flat) - flat.outcomes) ** 2 for flat in map(self._flat, self.promises)]
+        return self._mean([(predict(flat) - flat.outcomes) ** 2 for flat in map(self._flat, self.promises)])
+
+    def _mean(self, errors: Sequence[Float[np.ndarray, " n"]]) -> Estimate:
+        """Mean over all steps of what each seed has at each."""
         return self._ratio(np.stack([self._by_task(e) for e in errors]), np.stack([self._steps_by_task] * len(errors)))
 
     def _ratio(self, sums: Float[np.ndarray, "seed task"], weights: Float[np.ndarray, "seed task"]) -> Estimate:
