@@ -66,8 +66,9 @@ def attend(
     of all pairs of tokens.
     """
     if context.packing is not None:
-        rows = (context.packing.rows(packed[0]) for packed in (queries, keys, values))
-        return context.packing.pack(attend(*rows, past, context._replace(packing=None), constrain))[None]
+        spread, within = context.packing.rows, context._replace(packing=None)
+        mixed = attend(spread(queries[0]), spread(keys[0]), spread(values[0]), past, within, constrain)
+        return context.packing.pack(mixed)[None]
     b, h, t, e = queries.shape
     groups = queries.reshape(b, keys.shape[1], -1, t, e)
     if past is not None:
