@@ -20,7 +20,7 @@ def cache_of(config, decoder, tokens):
     """Rows that have read the first `PROMPTS` of their tokens, with room for `ROOM` more."""
     cache = read(config, decoder, init_cache(config, 3, 8), tokens[:, :8], PROMPTS)[1]
     keys, values = (jax.lax.bitcast_convert_type(kept, jnp.dtype(config.dtype)) for kept in (cache.keys, cache.values))
-    return start_decoding(zip(keys, values, strict=True), cache.lengths, ROOM)
+    return start_decoding(config, zip(keys, values, strict=True), cache.lengths, ROOM)
 
 
 @pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES)

@@ -157,7 +157,7 @@ def sample_actions(
         hidden, cache = decode_step(config, weights, state.cache, state.last)
         return appended(state._replace(cache=cache), hidden)
 
-    cache = load_decode_cache(store.slots, sampling.slots, sampling.lengths, window, room, config.dtype)
+    cache = load_decode_cache(config, store.slots, sampling.slots, sampling.lengths, window, room)
     start = _start(cache, sampling.active, room)
     first = appended(start, as_columns(store.hidden[sampling.slots].astype(config.dtype)))
     final = jax.lax.while_loop(

@@ -72,6 +72,7 @@ class DecodeCache(NamedTuple):
     """What the rows have seen: prompts of different lengths, and as many new tokens of each."""
 
     layers: tuple[LayerCache, ...]
+    turns: tuple[Array, Array]  # float32 [n, b, 1, e / 2]; cosine and sine of the angles of what is generated
     lengths: Array  # int32 [b]; tokens of the prompts
     generated: Array  # int32 []; tokens generated in every row
 
@@ -137,11 +138,15 @@ def _outputs_first(projections: tuple[Params, ...], layer: int, *, inputs: int, 
 
 
 def start_decoding(
-    prompts: Iterable[tuple[Float[Array, "b k p e"], Float[Array, "b k p e"]]], lengths: Int[Array, "b"], room: int
+    config: DecoderConfig,
+    prompts: Iterable[tuple[Float[Array, "b k p e"], Float[Array, "b k p e"]]],
+    lengths: Int[Array, "b"],
+    room: int,
 ) -> DecodeCache:
     """A cache of prompts after which nothing is generated yet.
 
     Args:
+        config: shape of the decoder.
         prompts: keys and values of each layer.
         lengths: tokens of the prompts; columns behind them are not looked at.
         room: tokens that may be generated.
@@ -151,7 +156,9 @@ def start_decoding(
         empty = jnp.zeros((*keys.shape[:2], room, keys.shape[3]), keys.dtype)
         return LayerCache(keys.swapaxes(2, 3), values, empty, empty)
 
-    return DecodeCache(tuple(layer_cache(*pair) for pair in prompts), lengths, jnp.zeros((), jnp.int32))
+    # Once for all: in a step XLA would compute the angles of every head of every layer.
+    turns = rotation(config, lengths + jnp.arange(room)[:, None])
+    return DecodeCache(tuple(layer_cache(*pair) for pair in prompts), turns, lengths, jnp.zeros((), jnp.int32))
 
 
 def decode_step(
@@ -168,7 +175,7 @@ def decode_step(
     Returns:
         Hidden states of the tokens after the final norm, and what the rows have seen then.
     """
-    cos, sin = (turn[:, 0] for turn in rotation(config, (cache.lengths + cache.generated)[:, None]))
+    cos, sin = (jax.lax.dynamic_index_in_dim(turn, cache.generated, keepdims=False) for turn in cache.turns)
     prompt = jnp.arange(cache.layers[0].prompt_values.shape[2]) < cache.lengths[:, None]
     generated = jnp.arange(cache.layers[0].values.shape[2]) <= cache.generated
     visible = jnp.hstack([prompt, jnp.broadcast_to(generated, (len(tokens), len(generated)))])

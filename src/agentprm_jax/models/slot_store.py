@@ -129,16 +129,17 @@ def _packing(counts: Int[Array, "b"], columns: int, size: int) -> Packing:
 
 
 def load_decode_cache(
-    store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int, room: int, dtype: str
+    config: DecoderConfig, store: SlotStore, slots: Int[Array, "b"], lengths: Int[Array, "b"], window: int, room: int
 ) -> DecodeCache:
     """A cache with nothing generated after the prompts in given slots, of which `window` columns are looked at."""
 
     def loaded(kept: Array, layer: int) -> Array:
         prompts = kept.at[jnp.full_like(slots, layer), slots, :, :window].get(mode="clip")
-        return jax.lax.bitcast_convert_type(prompts, jnp.dtype(dtype))
+        return jax.lax.bitcast_convert_type(prompts, jnp.dtype(config.dtype))
 
     layers = range(store.keys.shape[0])
-    return start_decoding(((loaded(store.keys, one), loaded(store.values, one)) for one in layers), lengths, room)
+    prompts = ((loaded(store.keys, one), loaded(store.values, one)) for one in layers)
+    return start_decoding(config, prompts, lengths, room)
 
 
 def save_generated(store: SlotStore, slots: Int[Array, "b"], cache: DecodeCache, real: Bool[Array, "b t"]) -> SlotStore:
