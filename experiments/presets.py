@@ -126,8 +126,7 @@ PRESETS = {
     "full": QuickstartConfig(
         preset="full",
         output=Path("runs/quickstart-full"),
-        demonstrations=40_000,
-        demonstration_tokens=512,
+        demonstrations=8000,
         trunk_steps=2500,
         train_tasks=12_000,
         prm_epochs=1.0,
