@@ -188,6 +188,7 @@ def load_ours(path: Path, dtype: str, game: Game) -> NativeSampler:
         max_tokens=game.new_tokens,
         min_tokens=game.new_tokens,
         prefill_lengths=(16, 32, 48, 64, 96, 128, 256),
+        prefill_shares=8,
     )
     config = dataclasses.replace(decoder, dtype=dtype, param_dtype=dtype)
     encoder = load_encoder(path, vocab_size=decoder.vocab_size)

@@ -35,6 +35,7 @@ def test_cached_over_turns_equals_uncached_greedy(actor, conversations):
         {"slots": 64, "rows": 4},
         {"prefill_lengths": (1, 3)},
         {"prefill_lengths": (96,)},
+        {"prefill_lengths": (96,), "prefill_shares": 5},
         {"capacity": 128},
     ],
     ids=str,

@@ -12,6 +12,7 @@ from agentprm_jax.actors.config import SamplerConfig
         ({"prefill_lengths": ()}, "prefill_lengths must be rising"),
         ({"prefill_lengths": (8, 8)}, "prefill_lengths must be rising"),
         ({"prefill_lengths": (0, 8)}, "prefill_lengths must be rising"),
+        ({"prefill_shares": 0}, "prefill_shares must be a whole number of at least 1, got 0"),
         ({"smallest_rows": 0}, "smallest_rows must be a whole number of at least 1, got 0"),
         ({"smallest_window": 0}, "smallest_window must be a whole number of at least 1, got 0"),
         ({"stop": ("a", "")}, "stop must be texts that are not empty"),

@@ -74,4 +74,5 @@ def test_rows_of_different_lengths_are_read_together_where_a_call_costs_much(cal
 
 @pytest.mark.parametrize(("needed", "packed"), [(1, 4), (4, 4), (5, 8), (17, 20), (28, 28), (29, None), (32, None)])
 def test_of_the_places_of_a_call_no_more_than_an_eighth_too_many_is_computed(needed, packed):
-    assert packed_tokens(4, 8, needed) == packed
+    assert packed_tokens(4, 8, needed, 8) == packed
+    assert packed_tokens(4, 8, needed, 1) is None

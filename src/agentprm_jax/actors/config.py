@@ -21,6 +21,10 @@ class SamplerConfig:
     """Most tokens that a call may ask for in an action, the end-of-turn token included."""
     prefill_lengths: tuple[int, ...] = (8, 16, 24, 32, 64, 128, 256)
     """Rising numbers of new tokens a conversation that the model is compiled for; longer prompts are read in pieces."""
+    prefill_shares: int = 1
+    """Into how many shares the places of a call that reads prompts are divided; it is compiled to compute as many of them
+    as its prompts have tokens, and never what rows are filled up with. 1 computes all places. A large model is faster with 8;
+    a small one takes longer to compile."""
     smallest_rows: int = 16
     """Fewest actions that the model is compiled for; fewer are filled up. Small ones save a large model's time where
     few conversations are in progress, and cost one more compilation."""
@@ -46,6 +50,7 @@ class SamplerConfig:
             _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
         _check(self, "rows", self.rows <= self.slots, f"at most slots={self.slots}")
         _check(self, "max_tokens", self.max_tokens < self.capacity, f"below capacity={self.capacity}")
+        _check(self, "prefill_shares", self.prefill_shares >= 1, "a whole number of at least 1")
         _check(self, "smallest_rows", self.smallest_rows >= 1, "a whole number of at least 1")
         _check(self, "smallest_window", self.smallest_window >= 1, "a whole number of at least 1")
         _check(self, "stop", "" not in self.stop, "texts that are not empty")

@@ -268,7 +268,9 @@ class NativeSampler:
                 self._store,
                 prefill,
                 window=at_least(self.sampler_config.windows, int(prefill.begin.max())),
-                packed=packed_tokens(len(prefill.tokens), step.columns, int(step.counts.sum())),
+                packed=packed_tokens(
+                    len(prefill.tokens), step.columns, int(step.counts.sum()), self.sampler_config.prefill_shares
+                ),
             )
         self._table.record(slots, prompts)
         used = self._usage

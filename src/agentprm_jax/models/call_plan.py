@@ -10,8 +10,6 @@ from jaxtyping import Int
 PREFILL_COST = 256
 """What one more prefill costs beside its tokens (copies of rows, dispatch), in tokens; it keeps groups few."""
 
-_SHARES = 8  # a call is compiled for an eighth of its places, for two, and so on
-
 
 class Pass(NamedTuple):
     """One call of the model on some of the prompts.
@@ -34,13 +32,13 @@ def at_least(sizes: Sequence[int], needed: int) -> int:
     return sizes[min(bisect.bisect_left(sizes, needed), len(sizes) - 1)]
 
 
-def packed_tokens(rows: int, columns: int, needed: int) -> int | None:
+def packed_tokens(rows: int, columns: int, needed: int, shares: int) -> int | None:
     """How many tokens to compute where so many of `rows` times `columns` are no padding; None: all of them.
 
-    Of the shares that a call may be compiled for, the smallest that holds them.
+    The fewest that hold them of those that a call may be compiled for, which are one, two and so on of so many shares.
     """
     whole = rows * columns
-    size = at_least([-(-whole * share // _SHARES) for share in range(1, _SHARES + 1)], needed)
+    size = at_least([-(-whole * share // shares) for share in range(1, shares + 1)], needed)
     return None if size == whole else size
 
 
