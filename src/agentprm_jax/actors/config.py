@@ -22,9 +22,9 @@ class SamplerConfig:
     prefill_lengths: tuple[int, ...] = (8, 16, 24, 32, 64, 128, 256)
     """Rising numbers of new tokens a conversation that the model is compiled for; longer prompts are read in pieces."""
     prefill_shares: int = 1
-    """Into how many shares the places of a call that reads prompts are divided; it is compiled to compute as many of them
-    as its prompts have tokens, and never what rows are filled up with. 1 computes all places. A large model is faster with 8;
-    a small one takes longer to compile."""
+    """Shares into which the places of a call that reads prompts are divided; the model is compiled to compute as few of
+    them as hold the prompts' tokens, instead of what rows are filled up with too. A large model is faster with 8; 1
+    computes all places and saves compilations."""
     smallest_rows: int = 16
     """Fewest actions that the model is compiled for; fewer are filled up. Small ones save a large model's time where
     few conversations are in progress, and cost one more compilation."""
