@@ -161,9 +161,8 @@ def report(config: ForkValuesConfig, findings: Findings, pool: Pool, forked: lis
 
     everything = findings.measured.pool
     kept = [k for k, trajectory in enumerate(everything.flat) if trajectory.task in pool.tasks]
-    promises = {
-        method: [[one.promise_rows[k] for k in kept] for one in findings.groups[method]] for method in findings.scorers
-    }
+    rows = {method: [one.promise_rows for one in findings.groups[method]] for method in findings.scorers}
+    promises = {method: [[row[k] for k in kept] for row in seeds] for method, seeds in rows.items()}
     results = Results(
         title="Promises beside Monte-Carlo estimates of Q",
         created=datetime.datetime.now(datetime.UTC),

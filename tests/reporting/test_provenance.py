@@ -53,7 +53,7 @@ def test_versions_name_what_is_installed_and_nothing_else():
     versions = package_versions(["numpy", "no-such-package"])
     assert set(versions) == {"python", "numpy"}
     assert versions["python"] == platform.python_version()
-    assert "cores" in describe_machine()
+    assert " core" in describe_machine()
 
 
 def test_what_is_made_of_several_things_has_every_different_origin_of_theirs_once():
