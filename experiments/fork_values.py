@@ -66,11 +66,8 @@ def main(config: ForkValuesConfig) -> None:
     evaluated = read_config(config.evaluation)
     findings = Findings(read_measurements(evaluated))
     pool = some_tasks(findings.measured.pool, config.count)
-    stage = StageFolder(config.output, "fork values", config, ignore=("output",))
-    with stage.held() if stage.done else stage.clock():
-        forked = play(config, evaluated, pool)
-        report(config, findings, pool, forked)
-        stage.finish()
+    with StageFolder(config.output, "fork values", config, ignore=("output",)).held():
+        report(config, findings, pool, play(config, evaluated, pool))
 
 
 def read_config(folder: Path) -> EvaluateConfig:
