@@ -19,7 +19,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 from collect import find_actor
@@ -29,9 +29,11 @@ from agentprm_jax.commands.answer import run_command
 from agentprm_jax.commands.ranges import check, check_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agentprm_jax.reporting.findings import Findings
     from agentprm_jax.reporting.pool import Pool
-    from agentprm_jax.search import Forked
+    from agentprm_jax.search import Forked, Prefix
 
 FORKS = "forks.jsonl"
 
@@ -103,21 +105,32 @@ def some_tasks(pool: Pool, count: int) -> Pool:
 
 def play(config: ForkValuesConfig, evaluated: EvaluateConfig, pool: Pool) -> list[Forked]:
     """Outcomes after every step of the pool, those that OUTPUT holds included."""
-    import msgspec
-
-    from agentprm_jax.envs import make_env
+    from agentprm_jax.data.trajectory import TrajectoryWriter
     from agentprm_jax.reporting.fork_table import prefixes_of
     from agentprm_jax.reporting.progress import progress
-    from agentprm_jax.search import Forked, play_forks
 
     path = config.output / FORKS
-    known = read_whole_lines(path, Forked) if path.exists() else []
-    done, wanted = {one.prefix for one in known}, prefixes_of(pool)
-    missing = [prefix for prefix in wanted if prefix not in done]
-    if not missing:
-        return known
+    with TrajectoryWriter(path) as writer:  # cuts off what a kill has left of a last line
+        known = [read_line(line) for line in path.read_bytes().splitlines()]
+        done, wanted = {one.prefix for one in known}, prefixes_of(pool)
+        missing = [prefix for prefix in wanted if prefix not in done]
+        if missing:
+            found = play_missing(config, evaluated, pool, missing)
+            for one in progress(found, "forks", total=len(wanted), done=len(known)):
+                writer.extend_lines([write_line(one)])
+                known.append(one)
+    return known
+
+
+def play_missing(
+    config: ForkValuesConfig, evaluated: EvaluateConfig, pool: Pool, missing: list[Prefix]
+) -> Iterator[Forked]:
+    """Forks that the actor plays on, as the samples of the pool were played."""
+    from agentprm_jax.envs import make_env
+    from agentprm_jax.search import play_forks
+
     played = pool.trajectories[0][0].actor
-    found = play_forks(
+    return play_forks(
         missing,
         make_environment=lambda: make_env(evaluated.environment.name, **evaluated.environment.options),
         actor=find_actor(evaluated.actor, evaluated.sampler, evaluated.remote),
@@ -126,24 +139,23 @@ def play(config: ForkValuesConfig, evaluated: EvaluateConfig, pool: Pool) -> lis
         seed=config.seed,
         max_tokens=evaluated.max_tokens,
     )
-    with path.open("ab") as file:
-        for one in progress(found, "forks", total=len(wanted), done=len(known)):
-            file.write(msgspec.json.encode(one) + b"\n")
-            file.flush()
-            known.append(one)
-    return known
 
 
-def read_whole_lines(path: Path, kind: Any) -> list:
-    """The records of a file of lines; what a kill has left of a last line is cut off."""
+def write_line(one: Forked) -> bytes:
+    """A line of `FORKS`."""
     import msgspec
 
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        path.write_bytes(whole)
-    decoder = msgspec.json.Decoder(kind)
-    return [decoder.decode(line) for line in whole.splitlines()]
+    return msgspec.json.encode(one.prefix._asdict() | {"outcomes": one.outcomes}) + b"\n"
+
+
+def read_line(line: bytes) -> Forked:
+    """What `write_line` wrote."""
+    import msgspec
+
+    from agentprm_jax.search import Forked, Prefix
+
+    record = msgspec.json.decode(line)
+    return Forked(Prefix(record["task"], tuple(record["actions"])), tuple(record["outcomes"]))
 
 
 def report(config: ForkValuesConfig, findings: Findings, pool: Pool, forked: list[Forked]) -> None:

@@ -134,7 +134,7 @@ def _advance(
         else:
             for episode, actions in zip(episodes, answers, strict=True):
                 for action in actions:
-                    episode.act(action.text, action.tokens, action.prompt_tokens, complete=action.complete)
+                    episode.take(action)
             break
     return failures
 

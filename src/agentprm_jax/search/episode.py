@@ -65,6 +65,10 @@ class Episode:
             self.messages.append(Message(role="user", content=observation.text))
         return observation
 
+    def take(self, action: Action) -> Observation:
+        """Takes an action of the actor, and notes what it cost."""
+        return self.act(action.text, action.tokens, action.prompt_tokens, complete=action.complete)
+
     @property
     def outcome(self) -> float:
         """What the rewards paid so far come to, by the environment's own rule."""

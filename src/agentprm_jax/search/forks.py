@@ -83,7 +83,7 @@ def play_forks(
         answers = ask(actor, episodes, seeds, samples=1, temperature=temperature, max_tokens=max_tokens)
         for episode, actions in zip(episodes, answers, strict=True):
             for action in actions:
-                episode.act(action.text, action.tokens, action.prompt_tokens, complete=action.complete)
+                episode.take(action)
         for _ in range(len(live)):
             prefix, number, episode = live.popleft()
             if not episode.ended:
