@@ -48,6 +48,9 @@ class QuickstartConfig:
     """Tasks that the expert shows."""
     demonstration_samples: int = 1
     """Demonstrations of each of them."""
+    trunk_demonstrations: int = 20_000
+    """Tasks that the expert shows for the trunk, with random actions twice as often: what judges actions should have
+    seen wrong ones too. 0 takes the actor's demonstrations."""
     actor_steps: int = 400
     """Updates of the actor."""
     actor_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(rule="muon", learning_rate=6e-3))
@@ -56,7 +59,8 @@ class QuickstartConfig:
     """Updates of the language model that PRMs start from; it learns to predict observations too. PRMs of a pretrained
     model start from the actor instead."""
     demonstration_tokens: int = 384
-    """Tokens of a row of demonstrations; it holds the longest one."""
+    """Tokens of a row of demonstrations; it holds the longest one of the actor's, longer ones of the trunk's are left
+    out."""
     batch_tokens: int = 4096
     """Tokens of an update, padding included."""
     train_tasks: int = 3000
@@ -69,6 +73,8 @@ class QuickstartConfig:
     """PRMs of each method."""
     prm_epochs: float = 2.0
     """Passes over the PRMs' trajectories."""
+    prm_extra_blocks: int = 2
+    """Blocks that PRMs have on top of those of the model that they start from; 0 where adapters are trained."""
     prm_learning_rate: float = 1.5e-3
     """Highest learning rate of the PRMs."""
     lam: float = 0.95
@@ -94,12 +100,16 @@ class QuickstartConfig:
         check_counts(self, "workers", "demonstrations", "demonstration_samples", "actor_steps", "trunk_steps")
         check_counts(self, "demonstration_tokens", "train_tasks", "train_samples", "prm_seeds", "test_tasks")
         check_counts(self, "pool_samples", "search_concurrency")
+        check(self, "trunk_demonstrations", self.trunk_demonstrations >= 0, "a whole number of at least 0")
         longest = max(self.demonstration_tokens, self.sampler.capacity)
         check(self, "batch_tokens", self.batch_tokens >= longest, f"at least a row of {longest} tokens")
         known = bool(self.methods) and set(self.methods) <= set(get_args(Method))
         different = len(set(self.methods)) == len(self.methods)
         check(self, "methods", known and different, f"one or more different of {', '.join(get_args(Method))}")
         check(self, "prm_epochs", 0 < self.prm_epochs < math.inf, "a finite number above 0")
+        check(self, "prm_extra_blocks", self.prm_extra_blocks >= 0, "a whole number of at least 0")
+        alone = not (self.prm_extra_blocks and self.lora.rank)
+        check(self, "prm_extra_blocks", alone, "0 where adapters are trained (lora.rank)")
         check(self, "prm_learning_rate", 0 < self.prm_learning_rate < math.inf, "a finite number above 0")
         check(self, "lam", 0 <= self.lam <= 1, "in [0, 1]")
         check(self, "seed", self.seed >= 0, "a whole number of at least 0")
@@ -127,8 +137,9 @@ PRESETS = {
         preset="full",
         output=Path("runs/quickstart-full"),
         demonstrations=8000,
+        trunk_demonstrations=40_000,
         trunk_steps=2500,
-        train_tasks=12_000,
+        train_tasks=8000,
         prm_epochs=1.0,
         prm_learning_rate=8e-4,
         prm_seeds=5,
@@ -142,6 +153,8 @@ PRESETS = {
         levels=(),
         demonstrations=374,
         demonstration_samples=8,
+        trunk_demonstrations=0,
+        prm_extra_blocks=0,
         train_tasks=374,
         train_samples=8,
         test_tasks=100,
@@ -157,6 +170,7 @@ PRESETS = {
         environment=EnvironmentConfig(name="textcraft", max_rounds=14),
         levels=(),
         demonstrations=300,
+        trunk_demonstrations=0,
         actor_steps=81,
         actor_optimizer=OptimizerConfig(learning_rate=1e-3),
         demonstration_tokens=768,
@@ -165,6 +179,7 @@ PRESETS = {
         train_samples=2,
         prm_epochs=1.0,
         methods=("agentprm", "pvm", "orm"),
+        prm_extra_blocks=0,
         prm_learning_rate=5e-4,
         test_tasks=100,
         pool_samples=8,
@@ -179,6 +194,7 @@ PRESETS = {
         preset="smoke",
         output=Path("runs/quickstart-smoke"),
         demonstrations=200,
+        trunk_demonstrations=300,
         actor_steps=60,
         trunk_steps=40,
         train_tasks=100,

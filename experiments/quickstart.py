@@ -35,6 +35,7 @@ from agentprm_jax.training.config import LoopConfig, OptimizerConfig, PrmObjecti
 
 SMOLLM2 = "smollm2"
 BEFORE = "greedy-before-sft"
+FOR_TRUNK = "trunk-demonstrations"
 
 
 def main(config: QuickstartConfig) -> None:
@@ -58,12 +59,16 @@ def main(config: QuickstartConfig) -> None:
 def plan(config: QuickstartConfig) -> list[Job]:
     """All jobs, in an order in which each could run after those before it."""
     collections, runs = collect_configs(config), sft_configs(config)
-    jobs = [Job("demonstrations", "collect", "main", (collections["demonstrations"],))]
+    lessons = [run.trajectories.parent.name for run in runs.values()]
+    jobs = [Job(name, "collect", "main", (collections[name],)) for name in dict.fromkeys(lessons)]
     if config.model:
         base = ImportConfig(find_model(config.model), base_model(config), dtype=config.model_dtype)
         jobs.append(Job("base", "quickstart", "import_base", (base,)))
-    needs = ("base", "demonstrations") if config.model else ("demonstrations",)
-    jobs += [Job(name, "sft", "main", (run,), needs) for name, run in runs.items()]
+    first = ("base",) if config.model else ()
+    jobs += [
+        Job(name, "sft", "main", (run,), (*first, lesson))
+        for (name, run), lesson in zip(runs.items(), lessons, strict=True)
+    ]
     jobs.append(Job("expert", "collect", "main", (collections["expert"],)))
     players = {"train": "actor", "pool": "actor", "greedy": "actor"} | ({BEFORE: "base"} if config.model else {})
     jobs += [Job(name, "collect", "main", (collections[name],), (actor,)) for name, actor in players.items()]
@@ -138,7 +143,17 @@ def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
         "seed": config.seed,
         "max_tokens": config.sampler.max_tokens,
     }
-    return {
+    for_trunk = {
+        FOR_TRUNK: CollectConfig(
+            actor="expert",
+            output=config.output / FOR_TRUNK,
+            tasks=config.tasks("demonstrations", config.trunk_demonstrations),
+            disturbed=0.9,
+            disturbance=0.4,
+            **shared,
+        )
+    }
+    return (for_trunk if config.trunk_demonstrations else {}) | {
         "demonstrations": CollectConfig(
             actor="expert",
             output=config.output / "demonstrations",
@@ -167,8 +182,8 @@ def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
 
 def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
     """The actor; and, of a model from scratch, the better trained language model that PRMs start from."""
+    demonstrations = config.output / "demonstrations" / TRAJECTORIES
     shared = {
-        "trajectories": config.output / "demonstrations" / TRAJECTORIES,
         "environment": config.environment,
         "optimizer": config.actor_optimizer,
         "row_length": config.demonstration_tokens,
@@ -178,12 +193,15 @@ def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
     loop = LoopConfig(steps=config.actor_steps, **batch)
     output = config.output / "actor"
     if config.model:
-        return {"actor": SftConfig(output=output, init=base_model(config), lora=config.lora, loop=loop, **shared)}
+        tuned = SftConfig(demonstrations, output, init=base_model(config), lora=config.lora, loop=loop, **shared)
+        return {"actor": tuned}
     model = ModelConfig(max_positions=config.sampler.capacity)
     return {
-        "actor": SftConfig(output=output, model=model, loop=loop, **shared),
+        "actor": SftConfig(demonstrations, output, model=model, loop=loop, **shared),
         "trunk": SftConfig(
-            output=config.output / "trunk",
+            config.output / FOR_TRUNK / TRAJECTORIES if config.trunk_demonstrations else demonstrations,
+            config.output / "trunk",
+            too_long="drop",
             model=model,
             loop=LoopConfig(steps=config.trunk_steps, **batch),
             imitate="everything",
@@ -204,6 +222,7 @@ def prm_configs(config: QuickstartConfig) -> dict[str, TrainPrmConfig]:
             optimizer=OptimizerConfig(learning_rate=config.prm_learning_rate),
             loop=LoopConfig(epochs=config.prm_epochs, **batches(config, config.sampler.capacity)),
             lora=config.lora,
+            extra_blocks=config.prm_extra_blocks,
             row_length=config.sampler.capacity,
             seed=seed,
         )

@@ -49,6 +49,9 @@ class TrainPrmConfig:
     """Devices."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Low-rank adapters to train instead of the pretrained model."""
+    extra_blocks: int = 0
+    """Blocks put on top of those of `init`, the identity at first (LLaMA Pro, arXiv 2401.02415); not with adapters.
+    A model expects a word at the word before it: only blocks above see, where an action ends, what was expected."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Processes, each with its own devices; all must see OUTPUT as the same folder."""
     param_dtype: ParamDtype = "stored"
@@ -65,6 +68,10 @@ class TrainPrmConfig:
     def __post_init__(self) -> None:
         """Raises ValueError when a number is out of range."""
         check_counts(self, "row_length")
+        check(self, "extra_blocks", self.extra_blocks >= 0, "a whole number of at least 0")
+        check(
+            self, "extra_blocks", not (self.extra_blocks and self.lora.rank), "0 where adapters are trained (lora.rank)"
+        )
         check(self, "seed", self.seed >= 0, "a whole number of at least 0")
 
 
@@ -72,9 +79,11 @@ def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
     import dataclasses
 
+    import jax
+
     from agentprm_jax.data.batch import initial_values
     from agentprm_jax.data.tokenizer_files import load_encoder
-    from agentprm_jax.models import init_reward_model, logical_axes
+    from agentprm_jax.models import add_blocks, init_reward_model, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
     from agentprm_jax.reporting.rows import pack_run
     from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
@@ -102,6 +111,9 @@ def main(config: TrainPrmConfig) -> None:
         mesh = make_mesh(config.mesh)
         decoder, pretrained = load_to_train(
             config.init, mesh, param_dtype=config.param_dtype, remat=config.remat, parts=("decoder",)
+        )
+        decoder, pretrained["decoder"] = add_blocks(
+            decoder, pretrained["decoder"], config.extra_blocks, jax.random.key(config.seed)
         )
         encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, "steps")

@@ -20,11 +20,23 @@ def test_a_preset_has_a_plan_in_which_everything_needed_comes_before(name):
     assert len(prm_configs(PRESETS[name])) == len(PRESETS[name].methods) * PRESETS[name].prm_seeds
 
 
+@pytest.mark.parametrize("shown", [0, 50])
+def test_a_trunk_learns_from_demonstrations_of_its_own_where_there_are_some(shown):
+    config = dataclasses.replace(PRESETS["smoke"], trunk_demonstrations=shown)
+    jobs = {job.name: job for job in plan(config)}
+    source = "trunk-demonstrations" if shown else "demonstrations"
+    assert jobs["trunk"].needs == (source,)
+    assert jobs["actor"].needs == ("demonstrations",)
+    assert jobs["trunk"].arguments[0].trajectories.parent == config.output / source
+    assert ("trunk-demonstrations" in jobs) == (shown > 0)
+
+
 @pytest.mark.parametrize("name", ["default", "full"])
 def test_no_task_is_in_two_splits(name):
     config = PRESETS[name]
     counts = {"test": config.test_tasks, "development": config.test_tasks}
-    counts |= {"demonstrations": config.demonstrations, "train": config.train_tasks}
+    shown = max(config.demonstrations, config.trunk_demonstrations)
+    counts |= {"demonstrations": shown, "train": config.train_tasks}
     assert counts.keys() == FIRST_SEED.keys()
     tasks = [task for split, count in counts.items() for task in list_tasks("babyai", config.tasks(split, count))]
     assert len(tasks) == len(set(tasks)) == sum(counts.values())
@@ -37,7 +49,9 @@ def test_no_task_that_is_reported_is_trained_on_or_demonstrated(name, test_split
     played = {job: set(list_tasks(c.environment.name, c.tasks)) for job, c in collect_configs(config).items()}
     reported = set(list_tasks(config.environment.name, evaluation(config).tasks))
     assert played["pool"] == played["greedy"] == played["expert"] == reported
-    assert reported.isdisjoint(played["train"] | played["demonstrations"])
+    others = [tasks for job, tasks in played.items() if job == "train" or job.endswith("demonstrations")]
+    assert len(others) == 2 + (config.trunk_demonstrations > 0)
+    assert all(reported.isdisjoint(tasks) for tasks in others)
     assert evaluation(config).tasks.split == test_split
 
 

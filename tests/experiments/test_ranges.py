@@ -10,6 +10,8 @@ from presets import PRESETS
 from sft import ModelConfig, SftConfig
 from train_prm import TrainPrmConfig
 
+from agentprm_jax.models.lora_config import LoraConfig
+
 HERE = Path("x")
 MADE = {
     "QuickstartConfig": PRESETS["smoke"],
@@ -28,6 +30,7 @@ WRONG = {
         "workers": [0],
         "demonstrations": [0],
         "demonstration_samples": [0],
+        "trunk_demonstrations": [-1],
         "actor_steps": [0],
         "trunk_steps": [0],
         "demonstration_tokens": [0],
@@ -37,6 +40,7 @@ WRONG = {
         "methods": [(), ("agentprm", "agentprm"), ("dpo",)],
         "prm_seeds": [0],
         "prm_epochs": [0.0, float("inf")],
+        "prm_extra_blocks": [-1],
         "prm_learning_rate": [0.0],
         "lam": [-0.1, 1.1],
         "test_tasks": [0],
@@ -64,7 +68,7 @@ WRONG = {
         "max_positions": [0],
     },
     "SftConfig": {"row_length": [0], "seed": [-1]},
-    "TrainPrmConfig": {"row_length": [0], "seed": [-1]},
+    "TrainPrmConfig": {"row_length": [0], "extra_blocks": [-1], "seed": [-1]},
     "EvaluateConfig": {
         "sizes": SIZES,
         "beams": BEAMS,
@@ -87,6 +91,13 @@ def test_a_value_out_of_range_is_refused_at_once_with_its_field(owner, field, va
         dataclasses.replace(MADE[owner], **{field: value})
     assert f"{owner}.{field} must be" in str(caught.value)
     assert str(caught.value).endswith(f"got {value!r}.")
+
+
+def test_blocks_are_not_added_where_only_adapters_are_trained():
+    with pytest.raises(ValueError, match=r"TrainPrmConfig.extra_blocks must be 0 where adapters are trained"):
+        dataclasses.replace(MADE["TrainPrmConfig"], extra_blocks=1, lora=LoraConfig(rank=4))
+    with pytest.raises(ValueError, match=r"QuickstartConfig.prm_extra_blocks must be 0 where adapters are trained"):
+        dataclasses.replace(PRESETS["smollm2"], prm_extra_blocks=1)
 
 
 def test_every_number_of_a_config_has_a_value_that_is_refused():
