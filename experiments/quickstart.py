@@ -143,17 +143,7 @@ def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
         "seed": config.seed,
         "max_tokens": config.sampler.max_tokens,
     }
-    for_trunk = {
-        FOR_TRUNK: CollectConfig(
-            actor="expert",
-            output=config.output / FOR_TRUNK,
-            tasks=config.tasks("demonstrations", config.trunk_demonstrations),
-            disturbed=0.9,
-            disturbance=0.4,
-            **shared,
-        )
-    }
-    return (for_trunk if config.trunk_demonstrations else {}) | {
+    collections = {
         "demonstrations": CollectConfig(
             actor="expert",
             output=config.output / "demonstrations",
@@ -178,6 +168,16 @@ def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
             actor=str(base_model(config)), output=config.output / BEFORE, tasks=test, temperature=0.0, **shared
         ),
     }
+    if config.trunk_demonstrations:
+        collections[FOR_TRUNK] = CollectConfig(
+            actor="expert",
+            output=config.output / FOR_TRUNK,
+            tasks=config.tasks("demonstrations", config.trunk_demonstrations),
+            disturbed=0.9,
+            disturbance=0.4,
+            **shared,
+        )
+    return collections
 
 
 def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
