@@ -48,7 +48,7 @@ class QuickstartConfig:
     """Tasks that the expert shows."""
     demonstration_samples: int = 1
     """Demonstrations of each of them."""
-    trunk_demonstrations: int = 20_000
+    trunk_demonstrations: int = 0
     """Tasks that the expert shows for the trunk, with random actions twice as often: what judges actions should have
     seen wrong ones too. 0 takes the actor's demonstrations."""
     actor_steps: int = 400
@@ -73,7 +73,7 @@ class QuickstartConfig:
     """PRMs of each method."""
     prm_epochs: float = 2.0
     """Passes over the PRMs' trajectories."""
-    prm_extra_blocks: int = 2
+    prm_extra_blocks: int = 0
     """Blocks that PRMs have on top of those of the model that they start from; 0 where adapters are trained."""
     prm_learning_rate: float = 1.5e-3
     """Highest learning rate of the PRMs."""
@@ -141,6 +141,7 @@ PRESETS = {
         trunk_steps=2500,
         train_tasks=8000,
         prm_epochs=1.0,
+        prm_extra_blocks=2,
         prm_learning_rate=8e-4,
         prm_seeds=5,
         test_tasks=400,
@@ -153,8 +154,6 @@ PRESETS = {
         levels=(),
         demonstrations=374,
         demonstration_samples=8,
-        trunk_demonstrations=0,
-        prm_extra_blocks=0,
         train_tasks=374,
         train_samples=8,
         test_tasks=100,
@@ -170,7 +169,6 @@ PRESETS = {
         environment=EnvironmentConfig(name="textcraft", max_rounds=14),
         levels=(),
         demonstrations=300,
-        trunk_demonstrations=0,
         actor_steps=81,
         actor_optimizer=OptimizerConfig(learning_rate=1e-3),
         demonstration_tokens=768,
@@ -179,7 +177,6 @@ PRESETS = {
         train_samples=2,
         prm_epochs=1.0,
         methods=("agentprm", "pvm", "orm"),
-        prm_extra_blocks=0,
         prm_learning_rate=5e-4,
         test_tasks=100,
         pool_samples=8,
@@ -200,6 +197,7 @@ PRESETS = {
         train_tasks=100,
         train_samples=2,
         prm_epochs=1.0,
+        prm_extra_blocks=1,
         test_tasks=20,
         pool_samples=8,
         sizes=(1, 2, 4, 8),

@@ -36,6 +36,8 @@ PLACED_ROWS = HERE.parent / "training" / "placed_rows.py"
 ORDERS = ["01010101", "00110011", "00010111"]
 """To which process the devices belong along a mesh: as on a torus, and so that parts are shared by tensor."""
 DEADLINE = 400
+TALLER = ["--extra-blocks", 1]
+"""One block more than the model that training begins with."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def inputs(tmp_path_factory):
 def alone(inputs, tmp_path_factory):
     """The folder of a run of one process with eight devices."""
     folder = tmp_path_factory.mktemp("alone")
-    process = start(command(inputs, folder / "run", *on((2, 2, 2))), folder / "log", environment(8))
+    process = start(command(inputs, folder / "run", *on((2, 2, 2)), *TALLER), folder / "log", environment(8))
     assert process.wait(DEADLINE) == 0, (folder / "log").read_text()
     return folder / "run"
 
@@ -56,7 +58,7 @@ def alone(inputs, tmp_path_factory):
 def together(inputs, tmp_path_factory):
     """The folder of a run of two processes, each of which gives half of the rows, and what they said."""
     folder = tmp_path_factory.mktemp("together")
-    processes, logs = two_processes(inputs, folder, command(inputs, folder / "run", *on((2, 2, 2))))
+    processes, logs = two_processes(inputs, folder, command(inputs, folder / "run", *on((2, 2, 2)), *TALLER))
     assert wait(processes, logs) == [0, 0]
     return folder / "run", [log.read_text() for log in logs]
 
@@ -132,9 +134,10 @@ def assert_close(one, other, atol=1e-5):
 
 
 @pytest.mark.slow
-def test_two_processes_of_four_devices_train_as_one_of_eight_and_only_the_first_speaks(alone, together):
+def test_two_processes_of_four_devices_train_as_one_of_eight_and_only_the_first_speaks(inputs, alone, together):
     run, (first, second) = together
     assert_same_run(alone, run)
+    assert load_pretrained(run / "model")[0].layers == 1 + load_pretrained(inputs / "init")[0].layers
     assert "step 20/20" in first
     assert "encoding trajectories.jsonl: 40/40" in first
     assert not any(said in second for said in ("step", "trajectories.jsonl"))
@@ -143,7 +146,7 @@ def test_two_processes_of_four_devices_train_as_one_of_eight_and_only_the_first_
 
 @pytest.mark.slow
 def test_two_processes_that_both_give_all_rows_train_as_one(inputs, alone, tmp_path):
-    line = command(inputs, tmp_path / "run", *on((1, 1, 8)), "--loop.microbatches", 2)
+    line = command(inputs, tmp_path / "run", *on((1, 1, 8)), *TALLER, "--loop.microbatches", 2)
     processes, logs = two_processes(inputs, tmp_path, line)
     assert wait(processes, logs) == [0, 0]
     assert_same_run(alone, tmp_path / "run")
@@ -170,7 +173,7 @@ def test_where_one_process_is_killed_the_other_ends_and_the_same_command_ends_wi
     inputs, together, tmp_path, victim
 ):
     output = tmp_path / "run"
-    python, *line = command(inputs, output, *on((2, 2, 2)), "--distributed.heartbeat-seconds", 20)
+    python, *line = command(inputs, output, *on((2, 2, 2)), *TALLER, "--distributed.heartbeat-seconds", 20)
     processes, logs = two_processes(inputs, tmp_path, [python, str(HERE / "killed_at.py"), str(victim), *line])
     codes = wait(processes, logs)
     assert codes.pop(victim) == -signal.SIGKILL
@@ -195,7 +198,7 @@ def test_every_process_places_its_rows_where_one_process_places_them(inputs, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize(("order", "mesh"), [(ORDERS[0], (2, 4, 1)), (ORDERS[2], (1, 4, 2))])
 def test_devices_of_two_processes_in_any_order_train_as_one_process_does(inputs, alone, tmp_path, order, mesh):
-    python, *line = command(inputs, tmp_path / "run", *on(mesh))
+    python, *line = command(inputs, tmp_path / "run", *on(mesh), *TALLER)
     processes, logs = two_processes(inputs, tmp_path, [python, str(HERE / "on_a_torus.py"), order, *line])
     assert wait(processes, logs) == [0, 0]
     assert_same_run(alone, tmp_path / "run")
