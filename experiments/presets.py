@@ -49,8 +49,8 @@ class QuickstartConfig:
     demonstration_samples: int = 1
     """Demonstrations of each of them."""
     trunk_demonstrations: int = 0
-    """Tasks that the expert shows for the trunk, with random actions twice as often: what judges actions should have
-    seen wrong ones too. 0 takes the actor's demonstrations."""
+    """Tasks that the expert shows for the trunk, with .4 of the actions of .9 of the episodes random (.2 of .75 for the
+    actor): what judges actions should have seen wrong ones. 0 takes the actor's demonstrations."""
     actor_steps: int = 400
     """Updates of the actor."""
     actor_optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(rule="muon", learning_rate=6e-3))
@@ -101,6 +101,8 @@ class QuickstartConfig:
         check_counts(self, "demonstration_tokens", "train_tasks", "train_samples", "prm_seeds", "test_tasks")
         check_counts(self, "pool_samples", "search_concurrency")
         check(self, "trunk_demonstrations", self.trunk_demonstrations >= 0, "a whole number of at least 0")
+        trunk = not (self.model and self.trunk_demonstrations)
+        check(self, "trunk_demonstrations", trunk, "0 with a pretrained model, whose PRMs start from the actor")
         longest = max(self.demonstration_tokens, self.sampler.capacity)
         check(self, "batch_tokens", self.batch_tokens >= longest, f"at least a row of {longest} tokens")
         known = bool(self.methods) and set(self.methods) <= set(get_args(Method))

@@ -173,6 +173,7 @@ def collect_configs(config: QuickstartConfig) -> dict[str, CollectConfig]:
             actor="expert",
             output=config.output / FOR_TRUNK,
             tasks=config.tasks("demonstrations", config.trunk_demonstrations),
+            samples=config.demonstration_samples,
             disturbed=0.9,
             disturbance=0.4,
             **shared,
@@ -196,12 +197,13 @@ def sft_configs(config: QuickstartConfig) -> dict[str, SftConfig]:
         tuned = SftConfig(demonstrations, output, init=base_model(config), lora=config.lora, loop=loop, **shared)
         return {"actor": tuned}
     model = ModelConfig(max_positions=config.sampler.capacity)
+    own = config.trunk_demonstrations > 0
     return {
         "actor": SftConfig(demonstrations, output, model=model, loop=loop, **shared),
         "trunk": SftConfig(
-            config.output / FOR_TRUNK / TRAJECTORIES if config.trunk_demonstrations else demonstrations,
+            config.output / FOR_TRUNK / TRAJECTORIES if own else demonstrations,
             config.output / "trunk",
-            too_long="drop",
+            too_long="drop" if own else "refuse",
             model=model,
             loop=LoopConfig(steps=config.trunk_steps, **batch),
             imitate="everything",

@@ -50,8 +50,8 @@ class TrainPrmConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Low-rank adapters to train instead of the pretrained model."""
     extra_blocks: int = 0
-    """Blocks put on top of those of `init`, the identity at first (LLaMA Pro, arXiv 2401.02415); not with adapters.
-    A model expects a word at the word before it: only blocks above see, where an action ends, what was expected."""
+    """Blocks put on top of those of `init`, the identity at first; not with adapters. A small model expects a word at
+    the word before it, and mostly in its last block: blocks above see, where an action ends, what was expected."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """Processes, each with its own devices; all must see OUTPUT as the same folder."""
     param_dtype: ParamDtype = "stored"
@@ -63,7 +63,7 @@ class TrainPrmConfig:
     too_long: Literal["refuse", "drop"] = "refuse"
     """A trajectory of more than `row_length` tokens: refuse to train, or leave it out and count it."""
     seed: int = 0
-    """Of the value head and of the order of the data."""
+    """Of the value head, of extra blocks and of the order of the data."""
 
     def __post_init__(self) -> None:
         """Raises ValueError when a number is out of range."""
@@ -79,11 +79,9 @@ def main(config: TrainPrmConfig) -> None:
     """Trains the PRM unless OUTPUT holds it already."""
     import dataclasses
 
-    import jax
-
     from agentprm_jax.data.batch import initial_values
     from agentprm_jax.data.tokenizer_files import load_encoder
-    from agentprm_jax.models import add_blocks, init_reward_model, logical_axes
+    from agentprm_jax.models import init_reward_model, logical_axes
     from agentprm_jax.reporting.encoding import encode_together
     from agentprm_jax.reporting.rows import pack_run
     from agentprm_jax.reporting.stage import ENCODED, claim_together, trained_tokens
@@ -112,9 +110,7 @@ def main(config: TrainPrmConfig) -> None:
         decoder, pretrained = load_to_train(
             config.init, mesh, param_dtype=config.param_dtype, remat=config.remat, parts=("decoder",)
         )
-        decoder, pretrained["decoder"] = add_blocks(
-            decoder, pretrained["decoder"], config.extra_blocks, jax.random.key(config.seed)
-        )
+        decoder = dataclasses.replace(decoder, layers=decoder.layers + config.extra_blocks)
         encoder = load_encoder(config.init, vocab_size=decoder.vocab_size)
         examples = encode_together(config.output / ENCODED, config.trajectories, encoder, "steps")
         values = initial_values(examples.outcomes, examples.groups, config.initial_values)
@@ -135,6 +131,7 @@ def main(config: TrainPrmConfig) -> None:
             loop=config.loop,
             total_steps=config.loop.total_steps(len(rows)),
             lora=config.lora,
+            extra_blocks=config.extra_blocks,
         )
         trained = train(
             program,

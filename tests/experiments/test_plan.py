@@ -29,6 +29,17 @@ def test_a_trunk_learns_from_demonstrations_of_its_own_where_there_are_some(show
     assert jobs["actor"].needs == ("demonstrations",)
     assert jobs["trunk"].arguments[0].trajectories.parent == config.output / source
     assert ("trunk-demonstrations" in jobs) == (shown > 0)
+    shows = [job.arguments[0] for name, job in jobs.items() if name.endswith("demonstrations")]
+    assert [(show.tasks.count, show.disturbed, show.disturbance) for show in shows] == [
+        (200, 0.75, 0.2),
+        (50, 0.9, 0.4),
+    ][: len(shows)]
+
+
+def test_prms_have_the_extra_blocks_that_the_preset_says():
+    for blocks in (0, 2):
+        config = dataclasses.replace(PRESETS["smoke"], prm_extra_blocks=blocks)
+        assert {prm.extra_blocks for prm in prm_configs(config).values()} == {blocks}
 
 
 @pytest.mark.parametrize("name", ["default", "full"])

@@ -36,8 +36,6 @@ PLACED_ROWS = HERE.parent / "training" / "placed_rows.py"
 ORDERS = ["01010101", "00110011", "00010111"]
 """To which process the devices belong along a mesh: as on a torus, and so that parts are shared by tensor."""
 DEADLINE = 400
-TALLER = ["--extra-blocks", 1]
-"""One block more than the model that training begins with."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +47,7 @@ def inputs(tmp_path_factory):
 def alone(inputs, tmp_path_factory):
     """The folder of a run of one process with eight devices."""
     folder = tmp_path_factory.mktemp("alone")
-    process = start(command(inputs, folder / "run", *on((2, 2, 2)), *TALLER), folder / "log", environment(8))
+    process = start(taller(inputs, folder / "run", (2, 2, 2)), folder / "log", environment(8))
     assert process.wait(DEADLINE) == 0, (folder / "log").read_text()
     return folder / "run"
 
@@ -58,7 +56,7 @@ def alone(inputs, tmp_path_factory):
 def together(inputs, tmp_path_factory):
     """The folder of a run of two processes, each of which gives half of the rows, and what they said."""
     folder = tmp_path_factory.mktemp("together")
-    processes, logs = two_processes(inputs, folder, command(inputs, folder / "run", *on((2, 2, 2)), *TALLER))
+    processes, logs = two_processes(inputs, folder, taller(inputs, folder / "run", (2, 2, 2)))
     assert wait(processes, logs) == [0, 0]
     return folder / "run", [log.read_text() for log in logs]
 
@@ -66,6 +64,11 @@ def together(inputs, tmp_path_factory):
 def on(mesh):
     data, fsdp, tensor = mesh
     return ["--mesh.data", data, "--mesh.fsdp", fsdp, "--mesh.tensor", tensor]
+
+
+def taller(inputs, output, mesh, *more):
+    """The command line that trains one block more than the model has that it begins with."""
+    return command(inputs, output, *on(mesh), "--extra-blocks", 1, *more)
 
 
 def two_processes(inputs, folder, line):
@@ -146,7 +149,7 @@ def test_two_processes_of_four_devices_train_as_one_of_eight_and_only_the_first_
 
 @pytest.mark.slow
 def test_two_processes_that_both_give_all_rows_train_as_one(inputs, alone, tmp_path):
-    line = command(inputs, tmp_path / "run", *on((1, 1, 8)), *TALLER, "--loop.microbatches", 2)
+    line = taller(inputs, tmp_path / "run", (1, 1, 8), "--loop.microbatches", 2)
     processes, logs = two_processes(inputs, tmp_path, line)
     assert wait(processes, logs) == [0, 0]
     assert_same_run(alone, tmp_path / "run")
@@ -173,7 +176,7 @@ def test_where_one_process_is_killed_the_other_ends_and_the_same_command_ends_wi
     inputs, together, tmp_path, victim
 ):
     output = tmp_path / "run"
-    python, *line = command(inputs, output, *on((2, 2, 2)), *TALLER, "--distributed.heartbeat-seconds", 20)
+    python, *line = taller(inputs, output, (2, 2, 2), "--distributed.heartbeat-seconds", 20)
     processes, logs = two_processes(inputs, tmp_path, [python, str(HERE / "killed_at.py"), str(victim), *line])
     codes = wait(processes, logs)
     assert codes.pop(victim) == -signal.SIGKILL
@@ -198,7 +201,7 @@ def test_every_process_places_its_rows_where_one_process_places_them(inputs, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize(("order", "mesh"), [(ORDERS[0], (2, 4, 1)), (ORDERS[2], (1, 4, 2))])
 def test_devices_of_two_processes_in_any_order_train_as_one_process_does(inputs, alone, tmp_path, order, mesh):
-    python, *line = command(inputs, tmp_path / "run", *on(mesh), *TALLER)
+    python, *line = taller(inputs, tmp_path / "run", mesh)
     processes, logs = two_processes(inputs, tmp_path, [python, str(HERE / "on_a_torus.py"), order, *line])
     assert wait(processes, logs) == [0, 0]
     assert_same_run(alone, tmp_path / "run")
@@ -207,7 +210,7 @@ def test_devices_of_two_processes_in_any_order_train_as_one_process_does(inputs,
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_saves_one_step_and_a_process_alone_goes_on_from_it(inputs, alone, tmp_path):
     output = tmp_path / "run"
-    processes, logs = two_processes(inputs, tmp_path, command(inputs, output, *on((2, 2, 2))))
+    processes, logs = two_processes(inputs, tmp_path, taller(inputs, output, (2, 2, 2)))
     while len(metrics(output)) < 3 and all(process.poll() is None for process in processes):
         pass
     processes[1].terminate()
@@ -218,14 +221,14 @@ def test_a_signal_to_one_of_two_processes_saves_one_step_and_a_process_alone_goe
     step = len(metrics(output))
     assert 3 <= step < 20
     assert f"the state is saved in {output / 'checkpoints' / str(step)}" in first
-    rest = start(command(inputs, output, *on((1, 1, 1))), tmp_path / "rest", environment())
+    rest = start(taller(inputs, output, (1, 1, 1)), tmp_path / "rest", environment())
     assert rest.wait(DEADLINE) == 0, (tmp_path / "rest").read_text()
     assert_same_run(alone, output)
 
 
 @pytest.mark.slow
 def test_another_configuration_is_refused_by_every_process(inputs, alone, tmp_path):
-    processes, logs = two_processes(inputs, tmp_path, command(inputs, alone, *on((2, 2, 2)), "--seed", 1))
+    processes, logs = two_processes(inputs, tmp_path, taller(inputs, alone, (2, 2, 2), "--seed", 1))
     assert wait(processes, logs) == [1, 1]
     for log in logs:
         assert "seed was 0 and is now 1" in log.read_text()
@@ -250,7 +253,7 @@ def test_a_model_that_cannot_be_saved_ends_every_process(inputs, alone, tmp_path
     (output / "stage.json").unlink()
     shutil.rmtree(output / "model")
     (output / "model").write_text("in the way")
-    processes, logs = two_processes(inputs, tmp_path, command(inputs, output, *on((2, 2, 2))))
+    processes, logs = two_processes(inputs, tmp_path, taller(inputs, output, (2, 2, 2)))
     assert wait(processes, logs) == [1, 1]
     first, second = (log.read_text() for log in logs)
     assert "FileExistsError" in first

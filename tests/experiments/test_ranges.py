@@ -100,6 +100,11 @@ def test_blocks_are_not_added_where_only_adapters_are_trained():
         dataclasses.replace(PRESETS["smollm2"], prm_extra_blocks=1)
 
 
+def test_a_trunk_of_its_own_is_refused_where_prms_start_from_a_pretrained_actor():
+    with pytest.raises(ValueError, match=r"trunk_demonstrations must be 0 with a pretrained model"):
+        dataclasses.replace(PRESETS["smollm2"], trunk_demonstrations=100)
+
+
 def test_every_number_of_a_config_has_a_value_that_is_refused():
     for owner, config in MADE.items():
         numbers = {

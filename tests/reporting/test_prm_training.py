@@ -9,8 +9,9 @@ from agentprm_jax.reporting.prm_training import check_apart, describe_form, desc
 from agentprm_jax.scoring.prm_files import PrmRecord
 
 
-def record(name="agentprm-3", method="agentprm", seed=3, progress="gae", lam=0.95):
+def record(name="agentprm-3", method="agentprm", seed=3, progress="gae", lam=0.95, extra_blocks=0):
     settings = {
+        "extra_blocks": extra_blocks,
         "objective": {"method": method, "gamma": 1.0, "lam": lam, "beta": 0.5, "progress": progress},
         "loop": {"epochs": 2.0, "steps": None},
         "optimizer": {"learning_rate": 1e-3},
@@ -63,6 +64,7 @@ def test_methods_with_other_seeds_are_refused_before_they_are_compared_seed_by_s
             record(seed=4, lam=0.5),
             r"runs/a and runs/b are both AgentPRM but were trained differently \(lam 0\.95 and 0\.5",
         ),
+        (record(seed=4, extra_blocks=2), r"were trained differently \(extra_blocks None and 2\)"),
     ],
 )
 def test_prms_that_would_share_a_row_without_being_seeds_of_one_method_are_refused_by_folder(other, message):

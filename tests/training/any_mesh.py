@@ -25,15 +25,16 @@ def shards(array):
     return len({str(shard.index) for shard in array.addressable_shards})
 
 
-def run(program, then=None):
+def run(program, then=None, beginnings=None):
     """Losses and parameters after all updates, and how they lay on the devices.
 
     Args:
         program: what to train.
         then: the same on another mesh, which goes on from a checkpoint after half of the updates.
+        beginnings: pretrained parameters that all training begins with.
     """
     half = program.total_steps if then is None else program.total_steps // 2
-    state, losses, batch = updates(program, program.init(jax.random.key(0), {}), range(half))
+    state, losses, batch = updates(program, program.init(jax.random.key(0), beginnings or {}), range(half))
     if then is not None:
         state, more, batch = updates(then, carried_over(state, then), range(half, program.total_steps))
         losses += more
@@ -83,7 +84,7 @@ def carried_over(state, program):
 def run_as_told(mesh, then=None, adapters=False, **options):
     options["lora"] = LORA if adapters else TRAIN_ALL
     other = None if then is None else tiny_program(mesh=then, **options)
-    return run(tiny_program(mesh=mesh, **options), other)
+    return run(tiny_program(mesh=mesh, **options), other, pretrained_base() if options.get("extra_blocks") else {})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ ONE = (1, 1, 1)
 EIGHT = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 2, 4)]
 CASES = {
     "prm-adamw": {"kind": "prm", "rule": "adamw"},
-    "prm-muon": {"kind": "prm", "rule": "muon"},
+    "prm-muon": {"kind": "prm", "rule": "muon", "extra_blocks": 1},
     "sft-adamw": {"kind": "sft", "rule": "adamw"},
     "sft-muon": {"kind": "sft", "rule": "muon"},
     "prm-adamw-adapters": {"kind": "prm", "rule": "adamw", "adapters": True},

@@ -85,10 +85,11 @@ def tiny_program(
     learning_rate=1e-2,
     dtype="float32",
     lora=TRAIN_ALL,
+    extra_blocks=0,
     eps=1e-3,  # so that Adam does not blow rounding up where a gradient is almost zero
     **loop,
 ):
-    decoder = dataclasses.replace(MODEL, dtype=dtype)
+    decoder = dataclasses.replace(MODEL, dtype=dtype, layers=MODEL.layers + extra_blocks)
     device_mesh = make_mesh(MeshConfig(*mesh))
     constrain = make_constrain(device_mesh)
     if kind == "prm":
@@ -108,6 +109,7 @@ def tiny_program(
         loop=LoopConfig(**{"rows_per_batch": ROWS, "checkpoint_every": 3, "log_every": 2} | loop),
         total_steps=steps,
         lora=lora,
+        extra_blocks=extra_blocks,
     )
 
 

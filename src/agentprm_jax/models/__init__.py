@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agentprm_jax.models.cache import KVCache, extend, fork, init_cache, reset
     from agentprm_jax.models.config import DecoderConfig, Llama3RopeScaling
-    from agentprm_jax.models.expansion import add_blocks
     from agentprm_jax.models.forward import (
         hidden_states,
         init_language_model,
@@ -31,7 +30,6 @@ __all__ = [
     "KVCache",
     "Llama3RopeScaling",
     "LoraConfig",
-    "add_blocks",
     "extend",
     "fork",
     "hidden_states",
@@ -57,7 +55,6 @@ _MODULE_OF = {
     "KVCache": "cache",
     "Llama3RopeScaling": "config",
     "LoraConfig": "lora_config",
-    "add_blocks": "expansion",
     "extend": "cache",
     "fork": "cache",
     "hidden_states": "forward",

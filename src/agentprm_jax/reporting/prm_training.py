@@ -29,7 +29,8 @@ def prm_training(record: PrmRecord) -> PrmTraining:
     form = objective.get("progress") if record.method == "agentprm" else None
     form = form if form in get_args(Progress) else None
     tail = record.name.rsplit("-", 1)[-1]
-    seed = settings.get("seed") if isinstance(settings, dict) else None
+    notes = settings if isinstance(settings, dict) else {}
+    seed = notes.get("seed")
     return PrmTraining(
         method=record.method if form in (None, DEFAULT_FORM) else f"{record.method}_{form}",
         seed=seed if isinstance(seed, int) else int(tail) if tail.isdecimal() else 0,
@@ -40,6 +41,7 @@ def prm_training(record: PrmRecord) -> PrmTraining:
         epochs=_number(loop, "epochs"),
         steps=_number(loop, "steps"),
         learning_rate=_number(optimizer, "learning_rate"),
+        extra_blocks=_number(notes, "extra_blocks") or None,
     )
 
 

@@ -271,6 +271,7 @@ class PrmTraining(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         epochs: passes over the data; not used where `steps` is given.
         steps: number of updates.
         learning_rate: the highest one.
+        extra_blocks: blocks above those of the model that it started from; None for none.
     """
 
     method: str
@@ -282,6 +283,7 @@ class PrmTraining(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     epochs: float | None = None
     steps: int | None = None
     learning_rate: float | None = None
+    extra_blocks: int | None = None
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -72,6 +72,7 @@ def prepare(
     loop: LoopConfig,
     total_steps: int,
     lora: LoraConfig = TRAIN_ALL,
+    extra_blocks: int = 0,
 ) -> Program:
     """Builds the functions of a run; they compile when they are first used.
 
@@ -84,12 +85,15 @@ def prepare(
         loop: rows of a batch and microbatches are used here.
         total_steps: length of the learning rate's course, as `loop.total_steps(rows)` gives it.
         lora: whether adapters are trained instead of the model; by default the model is.
+        extra_blocks: how many of the decoder's blocks stand above those of a pretrained one, see `models.expansion`.
 
     Raises:
-        ValueError: if rows do not fit the mesh, or a parameter is not in the tables of shardings and weight decay, or
-            too much lies whole on every device.
+        ValueError: if rows do not fit the mesh, a parameter is not in the tables of shardings and weight decay, too
+            much lies whole on every device, or blocks are added where adapters alone are trained.
     """
     check_batch(loop.rows_per_batch, loop.microbatches, mesh)
+    if extra_blocks and lora.rank:
+        raise ValueError(f"extra_blocks must be 0 where adapters are trained (lora.rank), got {extra_blocks}.")
     transformation = make_optimizer(optimizer, total_steps)
     parts = split(lora, init_params, axes, mesh)
     abstract = abstract_state(mesh, parts.init, transformation, parts.axes)
@@ -103,7 +107,7 @@ def prepare(
         total_steps=total_steps,
         frozen=parts.frozen,
         abstract=abstract,
-        init=make_init(parts.init, transformation, abstract),
+        init=make_init(parts.init, transformation, abstract, extra_blocks),
         train_step=make_train_step(objective, transformation, schedule, mesh, parts, abstract, loop.microbatches),
     )
 

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from agentprm_jax.models.expansion import add_blocks, lower_blocks
 from agentprm_jax.training.mesh import parameter_shardings, path_name, replicated
 from agentprm_jax.training.parts import InitParams
 
 PyTree = Any
+DECODER = "decoder"
+"""The subtree of the parameters that a pretrained model gives."""
 
 
 class TrainState(NamedTuple):
@@ -61,23 +64,31 @@ def abstract_state(
 
 
 def make_init(
-    init_params: InitParams, optimizer: optax.GradientTransformation, abstract: TrainState
+    init_params: InitParams, optimizer: optax.GradientTransformation, abstract: TrainState, extra_blocks: int = 0
 ) -> Callable[[jax.Array, Mapping[str, PyTree]], TrainState]:
     """Compiles `init(key, pretrained) -> state`, which makes every array where it will lie.
 
     `pretrained` holds top-level subtrees of the parameters, such as {"decoder": ...}, that take the place of random
     ones (which XLA then never computes); {} starts from nothing. Where they lie on the devices as the state will, they
-    become part of it: they are donated, so that the model never lies there twice.
+    become part of it: they are donated, so that the model never lies there twice. A pretrained decoder that gets
+    `extra_blocks` on top is copied.
     """
 
     def init(key: jax.Array, pretrained: Mapping[str, PyTree]) -> TrainState:
-        params = {**init_params(key), **pretrained}
+        fresh, given = init_params(key), dict(pretrained)
+        if extra_blocks and DECODER in given:
+            given[DECODER] = add_blocks(given[DECODER], fresh[DECODER])
+        params = {**fresh, **given}
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    compiled = jax.jit(init, out_shardings=state_shardings(abstract), donate_argnums=1)
+    donated = () if extra_blocks else (1,)
+    compiled = jax.jit(init, out_shardings=state_shardings(abstract), donate_argnums=donated)
+    wanted = dict(abstract.params)
+    if extra_blocks:
+        wanted[DECODER] = lower_blocks(wanted[DECODER], extra_blocks)
 
     def place_and_init(key: jax.Array, pretrained: Mapping[str, PyTree]) -> TrainState:
-        return compiled(key, place_pretrained(pretrained, abstract.params))
+        return compiled(key, place_pretrained(pretrained, wanted))
 
     return place_and_init
 
