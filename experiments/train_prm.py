@@ -9,8 +9,8 @@ Labels are computed inside the jitted step from the same forward pass that gives
 algorithm 1, arXiv 2511.08325). The PRM lies in OUTPUT/model in Hugging Face's layout. Run the same command again to
 continue an interrupted run; on more devices add --mesh.fsdp N. SIGTERM or Ctrl-C saves and ends the command with exit
 code 75 ("try again"); a second one ends it at once. With --lora.rank 16 only low-rank adapters and the value head are
-trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model. With --extra-blocks 2 a
-small model gets two more blocks, which can read what those below expected.
+trained; they lie in OUTPUT/adapter as `peft` loads them, and merged into their base in OUTPUT/model. With
+--extra-blocks 2 a small model gets two more blocks, which can read what those below expected.
 """
 
 from __future__ import annotations
