@@ -3,7 +3,7 @@
 Command:
 
     uv run experiments/quickstart.py                      # about 10 minutes on two cores
-    uv run experiments/quickstart.py --preset full        # five PRM seeds, twice the test tasks, beam @8x8: 93 minutes
+    uv run experiments/quickstart.py --preset full        # five PRM seeds, twice the test tasks, beam @8x8: two hours
     uv run experiments/quickstart.py --preset textcraft   # the same in TextCraft
     uv run experiments/quickstart.py --preset smollm2     # in TextCraft with SmolLM2-135M-Instruct
     uv run experiments/quickstart.py --preset smollm2 --model PATH   # or with another language model
